@@ -1,0 +1,1 @@
+"""Thinking: the graph, the model, the verdict, the memory."""

@@ -1,0 +1,1 @@
+"""Documents: a runbook is a failure signature with prose."""

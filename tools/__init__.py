@@ -1,0 +1,1 @@
+"""What can be seen and done: Google Cloud, vLLM, logs, sizing, serving."""

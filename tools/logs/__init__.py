@@ -1,0 +1,1 @@
+"""Logs: one shape for every source, whole tracebacks, root causes, patterns."""

@@ -1,0 +1,1 @@
+"""Serving: what to deploy, and whether its flags make sense."""

@@ -1,0 +1,1 @@
+"""A simulated Google Cloud and vLLM endpoint on loopback, for the demo and the tests."""

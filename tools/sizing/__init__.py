@@ -1,0 +1,1 @@
+"""Sizing: memory, speed and cost, computed."""

@@ -1,0 +1,1 @@
+"""The vLLM endpoint: whether it answers, what it measures, how it behaves."""
