@@ -38,5 +38,5 @@ async def run_checks(settings: Settings, *, live: bool = False) -> AsyncIterator
         async for check in check_access(cloud, target):
             yield check
         if live:
-            async for check in check_names(cloud):
-                yield check
+            async for name in check_names(cloud):
+                yield Check(name.name, name.state != "unknown", name.state, "")

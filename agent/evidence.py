@@ -43,8 +43,11 @@ class EvidenceList:
     def cite(
         self, source: str, ref: str, quote: str, time: datetime | None, origin: Origin
     ) -> str | None:
-        """Add a quote, or find it again; return its id. Caller-controlled text is refused."""
-        if origin is Origin.CALLER or not quote.strip():
+        """Add a quote, or find it again; return its id.
+
+        Caller-controlled text, and what has no source to point at, is refused.
+        """
+        if origin is Origin.CALLER or not quote.strip() or not ref:
             return None
         text = quote if len(quote) <= QUOTE_LIMIT else quote[:QUOTE_LIMIT]
         for item in self.items:

@@ -105,14 +105,20 @@ def look_at_files(paths: tuple[str, ...], target: Target, catalog: Catalog) -> t
     started = time.monotonic()
     look = Look(target, catalog)
     source = read_logs(paths)
-    digest = look.read(source)
+    newest: list[LogRecord] = []
+
+    def noted() -> Iterable[LogRecord]:
+        for record in source:
+            if record.service:
+                newest[:] = [record]
+            yield record
+
+    digest = look.read(noted())
     look.gaps.extend(Gap("logs", sentence) for sentence in source.report.problems())
-    if not target.service:
+    if newest and not target.service:
+        record = newest[0]
         look.target = replace(
-            target,
-            service=digest.service,
-            project=target.project or digest.project,
-            location=target.location or digest.location,
+            target, service=record.service, project=record.project, location=record.location
         )
     seconds = time.monotonic() - started
     return look, Probe("logs", digest.observations(), tuple(look.gaps), seconds=seconds)

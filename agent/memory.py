@@ -77,7 +77,8 @@ class Memory:
         """Return turns with this very request that were begun lately and never ended."""
         since = (datetime.now(UTC) - RESUME_WINDOW).isoformat()
         return self._rows(
-            "SELECT id, session, started FROM turns WHERE state = 'running' AND request_hash = ?"
+            "SELECT id, session, started FROM turns"
+            " WHERE state IN ('running', 'recorded') AND request_hash = ?"
             " AND started >= ? ORDER BY started DESC",
             _hash(json.dumps(request, sort_keys=True)),
             since,
@@ -139,6 +140,20 @@ class Memory:
                 ),
             )
         return incident
+
+    def settle_turn(self, turn: str) -> None:
+        """Note that a recorded turn was also shown: it will not be resumed."""
+        with transaction(self.db, self.path):
+            self.db.conn.execute(
+                "UPDATE turns SET state = 'finished' WHERE id = ? AND state = 'recorded'", (turn,)
+            )
+
+    def recorded_turn(self, turn: str) -> Row | None:
+        """Return a turn that was recorded and perhaps never shown, None if it is not one."""
+        rows = self._rows(
+            "SELECT answer, author, report FROM turns WHERE id = ? AND state = 'recorded'", turn
+        )
+        return rows[0] if rows else None
 
     def last_report(self, session: str) -> dict[str, Any] | None:
         """Return the newest diagnosis of a session."""

@@ -19,7 +19,6 @@ OnStall = Callable[[float], None]
 
 # Gemma 4 ends a turn with <turn|>, id 106; an engine that does not stop there talks to itself.
 _STOP_TOKEN_IDS = [106]
-_LOOK_BACK = 16  # characters: longer than any control token
 _RUNAWAY = re.compile(r"\n(?:<start_of_turn>)?user\n")
 
 
@@ -103,7 +102,7 @@ class Brain:
         reasoning: list[str] = []
         parts: dict[int, dict[str, str]] = {}
         finish, prompt_tokens, completion_tokens = "", 0, 0
-        tail, raw = "", False
+        shown = _Shown(lambda text: on_delta("content", text))
         async with stream:
             chunks = aiter(stream)
             while True:
@@ -125,11 +124,7 @@ class Brain:
                     on_delta("reasoning", thought)
                 if delta.content:
                     content.append(delta.content)
-                    # A control token may come in two chunks, so the end before it is looked at too.
-                    tail = (tail + delta.content)[-(_LOOK_BACK + len(delta.content)) :]
-                    raw = raw or CONTROL_TEXT.search(tail) is not None
-                    if not raw:
-                        on_delta("content", delta.content)
+                    shown.feed(delta.content)
                 for piece in delta.tool_calls or ():
                     part = parts.setdefault(piece.index, {"id": "", "name": "", "arguments": ""})
                     part["id"] = part["id"] or piece.id or ""
@@ -137,6 +132,7 @@ class Brain:
                         part["name"] += piece.function.name or ""
                         part["arguments"] += piece.function.arguments or ""
                 finish = chunk.choices[0].finish_reason or finish
+        shown.close()
         if not finish:
             raise BrainDown("the stream ended in the middle of the reply")
         text = _RUNAWAY.split("".join(content))[0]
@@ -164,6 +160,36 @@ class Brain:
 
     def _too_long(self, what: str, limit: str) -> str:
         return f"the model did not {what} within {getattr(self._limits, limit):g} s"
+
+
+class _Shown:
+    """Pass an answer on as it streams; from the first control token on nothing more is shown."""
+
+    _LONGEST = 16  # characters: longer than any control token
+
+    def __init__(self, emit: Callable[[str], None]) -> None:
+        self._emit = emit
+        self._held = ""
+        self._raw = False
+
+    def feed(self, text: str) -> None:
+        if self._raw:
+            return
+        self._held += text
+        found = CONTROL_TEXT.search(self._held)
+        if found is not None:
+            self._raw, ready = True, found.start()
+        else:
+            # What may be the beginning of a control token waits for its end.
+            opener = self._held.rfind("<", -self._LONGEST)
+            ready = len(self._held) if opener < 0 else opener
+        if ready:
+            self._emit(self._held[:ready])
+        self._held = self._held[ready:]
+
+    def close(self) -> None:
+        if self._held and not self._raw:
+            self._emit(self._held)
 
 
 def _status_reason(error: openai.APIStatusError) -> str:

@@ -176,7 +176,7 @@ async def record(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, A
         wanted = False
     incident = context.memory.finish_turn(
         state["turn"],
-        "finished",
+        "recorded",  # and finished once it has been shown
         answer=state["answer"],
         author=state["author"],
         report=report,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, dataclass
@@ -16,7 +17,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from agent.events import Event, TurnFailed, TurnFinished, TurnStarted
+from agent.events import (
+    AnswerFinished,
+    Event,
+    TurnFailed,
+    TurnFinished,
+    TurnStarted,
+    VerdictReached,
+)
 from agent.memory import Memory
 from agent.settings import Settings
 from agent.state import TurnContext, TurnKind, TurnState
@@ -112,8 +120,7 @@ class Session:
         """Stop the current turn; the session and what it has stored stay."""
         if self._task is not None and not self._task.done():
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
 
     async def close(self) -> None:
         """Cancel what runs, close the files, give the session free."""
@@ -141,6 +148,9 @@ class Session:
         try:
             while (event := await queue.get()) is not None:
                 yield event
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task  # what was not foreseen is the front end's to show
+            self.memory.settle_turn(turn)
         finally:
             await self.cancel()
 
@@ -149,6 +159,10 @@ class Session:
     ) -> None:
         turn, started, outcome = state["turn"], time.monotonic(), "failed"
         try:
+            if resumed and (stored := self.memory.recorded_turn(turn)) is not None:
+                _show_again(stored, queue)
+                outcome = "finished"
+                return
             graph = await self._load()
             context = TurnContext(
                 self.settings, self.memory, self._library(), queue.put_nowait, started
@@ -173,6 +187,9 @@ class Session:
             with contextlib.suppress(StateError):  # the error may be the database's own
                 self.memory.finish_turn(turn, "failed", answer=str(error))
             queue.put_nowait(TurnFailed(str(error), error.exit_code))
+        except BaseException:
+            self.memory.finish_turn(turn, "failed", answer="an unexpected error")
+            raise
         finally:
             queue.put_nowait(TurnFinished(turn, time.monotonic() - started, outcome == "cancelled"))
             queue.put_nowait(None)
@@ -199,6 +216,13 @@ class Session:
         if self._catalog is None:
             self._catalog = Catalog.load(self.settings.runbooks)
         return self._catalog
+
+
+def _show_again(stored: Mapping[str, Any], queue: asyncio.Queue[Event | None]) -> None:
+    # Killed between the record and the screen: nothing is left to do but to show it.
+    if stored["report"]:
+        queue.put_nowait(VerdictReached(json.loads(stored["report"])))
+    queue.put_nowait(AnswerFinished(stored["answer"], stored["author"]))
 
 
 def checkpoints_path(state: Path) -> Path:

@@ -1,1 +1,1 @@
-"""A simulated Google Cloud and vLLM endpoint on loopback, for the demo and the tests."""
+"""A Google Cloud and a vLLM endpoint on loopback, fed by a scenario file, for demo and tests."""

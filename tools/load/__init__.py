@@ -1,0 +1,1 @@
+"""Load generation and measurement: sweeps, records, summaries, comparisons and their pictures."""
