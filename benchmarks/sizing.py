@@ -180,9 +180,8 @@ def main() -> int:
     print(f"\nKV tokens: mean error {tokens:.3f} % (target {TOKENS_MEAN}); ", end="")
     print(f"weights: mean error {weights:.3f} % (target {WEIGHTS_MEAN}); ", end="")
     missed = [line.id for line in lines if not line.ok]
-    print(
-        f"{len(lines) - len(missed)} of {len(lines)} within their target, missed: {missed or 'none'}"
-    )
+    within = f"{len(lines) - len(missed)} of {len(lines)}"
+    print(f"{within} within their target, missed: {missed or 'none'}")
     print(f"one fit: {each:.2f} ms")
     return 0
 

@@ -21,6 +21,9 @@ _SHORT = {
     "-pp": "pipeline-parallel-size",
     "-dp": "data-parallel-size",
     "-q": "quantization",
+    "-sc": "speculative-config",
+    "-cc": "compilation-config",
+    "-asc": "api-server-count",
 }
 
 
@@ -80,7 +83,7 @@ def split(args: Sequence[str]) -> Iterator[tuple[str, str | None]]:
     while index < len(words):
         word = words[index]
         index += 1
-        if word in _SHORT or (word.startswith("--") and len(word) > 2):
+        if word.partition("=")[0] in _SHORT or (word.startswith("--") and len(word) > 2):
             name, equals, value = word.partition("=")
             name = _SHORT.get(name, name.removeprefix("--"))
             head, dot, tail = name.partition(".")
@@ -93,7 +96,7 @@ def split(args: Sequence[str]) -> Iterator[tuple[str, str | None]]:
             else:
                 yield name, following
                 index += 1
-        else:
+        elif not word.startswith("-"):  # -O3 and the like are no model
             yield "", word
 
 

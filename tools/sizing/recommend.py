@@ -93,7 +93,7 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """Options, best first; the front of cost against speed; and everything turned down."""
+    """Options, best first; the front of cost, speed and size; and everything turned down."""
 
     workload: Workload
     options: tuple[Option, ...]
@@ -170,13 +170,15 @@ def check(workload: Workload) -> None:
 
 
 def pareto(options: list[Option]) -> list[Option]:
-    """Return the options that no other beats in both cost and speed, cheapest first."""
+    """Return the options that no model as large beats in both cost and speed, cheapest first."""
     front: list[Option] = []
-    fastest = -1.0
     for option in sorted(options, key=lambda one: (one.usd_per_month, -one.tokens_per_s)):
-        if option.tokens_per_s > fastest:
+        size = option.result.plan.arch.total
+        if not any(
+            other.tokens_per_s >= option.tokens_per_s and other.result.plan.arch.total >= size
+            for other in front
+        ):
             front.append(option)
-            fastest = option.tokens_per_s
     return front
 
 
@@ -346,7 +348,7 @@ def _reasons(
     elif plan.arch.total < options[0].result.plan.arch.total:
         lines.append(f"a smaller model than {options[0].result.plan.arch.name}")
     if _same_in(option, front):
-        lines.append("on the front: nothing is both cheaper and faster")
+        lines.append("on the front: nothing as large is both cheaper and faster")
     if plan.kind.quantised:
         lines.append(f"{plan.kind.name} weights: check the quality on your own tasks")
     missing = table("models")["models"].get(plan.arch.name, {}).get("qat_missing")

@@ -16,15 +16,15 @@ START = """\
 (APIServer pid=1) INFO 08-30 [utils.py:278] non-default args: {'model': 'google/gemma-4-E2B-it', \
 'max_model_len': 16384, 'gpu_memory_utilization': 0.9}
 (EngineCore pid=9) INFO 08-30 [core.py:112] Initializing a V1 LLM engine (v0.28.0) with config: …
-(EngineCore pid=9) INFO 08-30 [loader.py:501] Loading weights took 31.04 seconds
+(EngineCore pid=9) INFO 08-30 Loading weights took 31.04 seconds
 (EngineCore pid=9) INFO 08-30 Model loading took 9.8 GiB memory and 33.100000 seconds
 (EngineCore pid=9) INFO 08-30 [gpu_worker.py:760] Available KV cache memory: 9.65 GiB
 (EngineCore pid=9) INFO 08-30 GPU KV cache size: 1,076,849 tokens, Maximum concurrency for 16,384 \
 tokens per request: 65.73x
 (EngineCore pid=9) INFO 08-30 Graph capturing finished in 12 secs, took 0.31 GiB
-(EngineCore pid=9) INFO 08-30 Free memory on device (21.7/22.03 GiB) on startup. Desired GPU memory \
-utilization is (0.9, 19.83 GiB). Actual usage is 10.0 GiB for consumed memory (weights + non-torch), \
-0.18 GiB for peak activation, and 0.0 GiB for CUDAGraph memory.
+(EngineCore pid=9) INFO 08-30 Free memory on device (21.7/22.03 GiB) on startup. Desired GPU \
+memory utilization is (0.9, 19.83 GiB). Actual usage is 10.0 GiB for consumed memory (weights + \
+non-torch), 0.18 GiB for peak activation, and 0.0 GiB for CUDAGraph memory.
 """
 
 

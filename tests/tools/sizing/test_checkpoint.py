@@ -24,8 +24,12 @@ TEXT = {
 def write(folder, config, tensors=None, name="model.safetensors"):
     (folder / "config.json").write_text(json.dumps(config))
     if tensors is not None:
-        header = json.dumps({"w": {"dtype": "BF16", "shape": [tensors // 2], "data_offsets": [0, tensors]}})
-        (folder / name).write_bytes(struct.pack("<Q", len(header)) + header.encode() + b"\0" * tensors)
+        header = json.dumps(
+            {"w": {"dtype": "BF16", "shape": [tensors // 2], "data_offsets": [0, tensors]}}
+        )
+        (folder / name).write_bytes(
+            struct.pack("<Q", len(header)) + header.encode() + b"\0" * tensors
+        )
     return str(folder)
 
 

@@ -77,10 +77,14 @@ def test_advice_is_computed_and_says_what_is_useless():
 
 
 def test_too_long_advice_fits_when_tried():
-    long = ask("26B-A4B", "L4", "w4a16", "--max-model-len", "262144", "--max-num-batched-tokens", "8192")
+    long = ask(
+        "26B-A4B", "L4", "w4a16", "--max-model-len", "262144", "--max-num-batched-tokens", "8192"
+    )
     assert long.outcome == "max_model_len_too_long"
     shorter = next(one for one in long.advice if one.change.startswith("--max-model-len"))
-    again = ask("26B-A4B", "L4", "w4a16", *shorter.change.split(), "--max-num-batched-tokens", "8192")
+    again = ask(
+        "26B-A4B", "L4", "w4a16", *shorter.change.split(), "--max-num-batched-tokens", "8192"
+    )
     assert again.fits
 
 
@@ -101,7 +105,9 @@ def test_a_batch_below_one_video_is_refused_and_the_default_raised():
     assert ask("31B", "A100-80", "w4a16").plan.batched_tokens == 2496
     small = ask("31B", "A100-80", "w4a16", "--max-num-batched-tokens", "2048")
     assert small.outcome == "unsupported"
-    text = ask("31B", "A100-80", "w4a16", "--max-num-batched-tokens", "2048", "--language-model-only")
+    text = ask(
+        "31B", "A100-80", "w4a16", "--max-num-batched-tokens", "2048", "--language-model-only"
+    )
     assert text.fits
 
 

@@ -36,7 +36,9 @@ def test_concurrency_that_was_printed_with_old_tokens():
 
 def test_one_request_of_the_mixture_at_full_length():
     pool = kv.pool(model("26B-A4B"))
-    assert pool.request_blocks(262144, 4096) * pool.block_bytes / GIB == pytest.approx(5.98, abs=0.005)
+    assert pool.request_blocks(262144, 4096) * pool.block_bytes / GIB == pytest.approx(
+        5.98, abs=0.005
+    )
 
 
 def test_two_batches_in_flight_since_0_26():
@@ -44,6 +46,13 @@ def test_two_batches_in_flight_since_0_26():
     assert kv.in_flight_tokens(**both, version=(0, 25)) == 2048
     assert kv.in_flight_tokens(**both, version=(0, 26)) == 4096
     assert kv.in_flight_tokens(2048, asynchronous=False, version=(0, 32)) == 2048
+
+
+def test_nearly_as_many_layers_are_padded_into_one_group():
+    near = kv.pool_of((kv.Spec(12, 16, 1024, 512), kv.Spec(13, 16, 1024)))
+    assert (len(near.groups), near.layers_per_group) == (2, 13)
+    far = kv.pool_of((kv.Spec(50, 16, 1024, 512), kv.Spec(10, 16, 1024)))
+    assert (len(far.groups), far.layers_per_group) == (6, 10)
 
 
 def test_fp8_halves_a_page_and_scales_break_the_ratio():

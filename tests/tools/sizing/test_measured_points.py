@@ -9,7 +9,8 @@ ROOT = Path(__file__).resolve().parents[3]
 POINTS = ROOT.parent / "shared" / "data" / "measured_points.csv"
 
 spec = importlib.util.spec_from_file_location("sizing_benchmark", ROOT / "benchmarks" / "sizing.py")
-assert spec and spec.loader
+assert spec
+assert spec.loader
 
 
 @pytest.fixture(scope="module")

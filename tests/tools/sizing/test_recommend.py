@@ -42,7 +42,9 @@ def test_the_front_is_not_beaten():
     found = recommend(Workload(users=2, context=8192))
     for one in found.front:
         assert not any(
-            other.usd_per_month < one.usd_per_month and other.tokens_per_s > one.tokens_per_s
+            other.usd_per_month < one.usd_per_month
+            and other.tokens_per_s > one.tokens_per_s
+            and other.result.plan.arch.total >= one.result.plan.arch.total
             for other in found.options
         )
     assert len(pareto(list(found.options))) == len(found.front)

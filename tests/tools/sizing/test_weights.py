@@ -46,7 +46,8 @@ def test_offload_moves_decoder_layers_only():
     moved = held("31B", "w4a16", offload=1000 * GIB)
     kept = ("embedding", "norms, router, scalars", "vision", "rotary tables")
     assert moved.resident == sum(whole.part(name) for name in kept)
-    assert held("31B", "w4a16", offload=5 * GIB).offloaded >= 5 * GIB
+    # Whole parameters, until the budget is spent: the last one goes over it.
+    assert 5 * GIB <= held("31B", "w4a16", offload=5 * GIB).offloaded < 5.13 * GIB
 
 
 def test_ranks_share_weights_but_not_one_head():
