@@ -33,10 +33,12 @@ async def main(state, where):
     async with open_demo("int4-kernel-l4", settings) as demo:
         request = DiagnoseRequest(rules_only=True)
         session = await Session.open_for(demo, request)
-        async for event in session.diagnose(request):
-            if where in (getattr(event, "phase", ""), type(event).__name__):
-                os.kill(os.getpid(), signal.SIGKILL)
-        await session.close()
+        try:
+            async for event in session.diagnose(request):
+                if where in (getattr(event, "phase", ""), type(event).__name__):
+                    os.kill(os.getpid(), signal.SIGKILL)
+        finally:
+            await session.close()
 
 asyncio.run(main(*sys.argv[1:]))
 """

@@ -66,9 +66,14 @@ class SimulatedCloud:
         )
 
     async def __aenter__(self) -> SimulatedCloud:
-        port = await self._grpc.start()
-        self.grpc_address = f"127.0.0.1:{port}"
-        await self._endpoint.start()
+        try:
+            port = await self._grpc.start()
+            self.grpc_address = f"127.0.0.1:{port}"
+            await self._endpoint.start()
+        except BaseException:
+            # Cancelled half-way: nobody will call __aexit__, and gRPC must not outlive the loop.
+            await self._grpc.stop()
+            raise
         self.base_url = f"http://127.0.0.1:{self._endpoint.port}"
         return self
 
