@@ -68,10 +68,15 @@ class AnswerDelta:
 
 @dataclass(frozen=True, slots=True)
 class AnswerFinished:
-    """The whole answer; ``author`` says whether the model or the rules wrote it."""
+    """The whole answer, which replaces what was streamed; ``author`` says who wrote it.
+
+    ``struck`` counts the statements of the model that the evidence does not support; they stand
+    in the text, struck through.
+    """
 
     text: str
     author: Literal["model", "rules"]
+    struck: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +109,30 @@ class EndpointState:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalAsked:
-    """The turn waits for a person; ``calls`` are shown whole, one approval for the batch."""
+    """The turn waits for a person; ``calls`` are shown whole, one approval for the batch.
+
+    Each call has ``call`` (its id), ``tool``, ``arguments``, ``effect``, ``target``, ``does``,
+    ``before``, ``after``, ``cost`` (empty: not known), ``blast_radius``, ``undo``, ``confirm``
+    (what must be typed, empty unless it destroys), ``again`` (why it is asked once more) and
+    ``hash``. ``expires`` is a time in ISO 8601. No TurnFinished follows: the turn goes on when
+    it is answered.
+    """
 
     approval: str
     calls: Sequence[Mapping[str, Any]]
+    expires: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A person's answer to one call that was asked for; ``typed`` is the name of a DESTROY.
+
+    Not an event: it goes the other way, to ``Session.approve``.
+    """
+
+    approved: bool
+    reason: str = ""
+    typed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

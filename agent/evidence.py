@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from tools.domain import Observation, Origin
+from tools.domain import Observation, Origin, Scalar
 
 # A quote longer than this is cut in the report; the whole text stays with its source.
 QUOTE_LIMIT = 700
@@ -14,7 +14,10 @@ QUOTE_LIMIT = 700
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One piece of evidence as the report shows it; ``quote`` is a part of a canonical text."""
+    """One piece of evidence as the report shows it; ``quote`` is a part of a canonical text.
+
+    ``text`` is that text where the quote was cut, and ``facts`` are what code made of it.
+    """
 
     id: str
     source: str
@@ -22,6 +25,8 @@ class Evidence:
     quote: str
     time: datetime | None = None
     origin: Origin = Origin.PROCESS
+    text: str = ""
+    facts: Mapping[str, Scalar] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, str | None]:
         """Return the five fields of the report's contract."""
@@ -41,20 +46,30 @@ class EvidenceList:
     items: list[Evidence] = field(default_factory=list)
 
     def cite(
-        self, source: str, ref: str, quote: str, time: datetime | None, origin: Origin
+        self,
+        source: str,
+        ref: str,
+        quote: str,
+        time: datetime | None,
+        origin: Origin,
+        facts: Mapping[str, Scalar] | None = None,
     ) -> str | None:
-        """Add a quote, or find it again; return its id.
+        """Add a quote, or find it again and add the facts to it; return its id.
 
         Caller-controlled text, and what has no source to point at, is refused.
         """
         if origin is Origin.CALLER or not quote.strip() or not ref:
             return None
         text = quote if len(quote) <= QUOTE_LIMIT else quote[:QUOTE_LIMIT]
-        for item in self.items:
+        known = dict(facts or {})
+        for index, item in enumerate(self.items):
             if (item.source, item.ref, item.quote) == (source, ref, text):
+                if known:
+                    self.items[index] = replace(item, facts={**item.facts, **known})
                 return item.id
-        self.items.append(Evidence(f"E{len(self.items) + 1}", source, ref, text, time, origin))
-        return self.items[-1].id
+        name, whole = f"E{len(self.items) + 1}", quote if text != quote else ""
+        self.items.append(Evidence(name, source, ref, text, time, origin, whole, known))
+        return name
 
     def observe(self, observation: Observation) -> str | None:
         """Cite an observation."""
@@ -64,6 +79,7 @@ class EvidenceList:
             observation.quote,
             observation.time,
             observation.origin,
+            observation.facts,
         )
 
     def observe_all(self, observations: Iterable[Observation]) -> list[str]:

@@ -31,8 +31,7 @@ def build_graph(checkpointer: BaseCheckpointSaver[Any]) -> Graph:
     graph.add_conditional_edges(START, _entry, ["probe", "reason"])
     graph.add_edge("probe", "match")
     graph.add_edge("match", "reason")  # and from there by Command: gate, rules or verdict
-    graph.add_edge("gate", "act")
-    graph.add_edge("act", "match")
+    # gate and act go on by Command: to each other while a person must be asked, then to match.
     graph.add_edge("verdict", "record")
     graph.add_edge("record", END)
     return graph.compile(checkpointer=checkpointer)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from agent.evidence import EvidenceList
-from agent.verdict import Findings
+from agent.verdict import Findings, Lives
 from runbooks.catalog import Catalog
 from runbooks.match import Matcher
 from tools.config import CloudConfig, EndpointConfig
@@ -72,7 +72,7 @@ class Look:
             matches=matcher.finish(observations, launch),
             failures=digest.failures,
             cloud_calls=self.cloud_calls,
-            answered=bool(observations) or digest.total > 0,
+            answered=digest.total > 0 or any(_tells(item) for item in self.observations),
         )
 
 
@@ -122,6 +122,38 @@ def look_at_files(paths: tuple[str, ...], target: Target, catalog: Catalog) -> t
         )
     seconds = time.monotonic() - started
     return look, Probe("logs", digest.observations(), tuple(look.gaps), seconds=seconds)
+
+
+def _tells(observation: Observation) -> bool:
+    # That an endpoint was left alone is a decision of ours, not something that was seen.
+    return observation.facts.get("endpoint.state") != "not_probed"
+
+
+def _lives(digest: LogDigest) -> Lives:
+    endings = {
+        ending.record.instance: Observation(
+            "logging",
+            ending.record.ref,
+            ending.record.text,
+            ending.record.time,
+            ending.record.origin,
+            {"logs.exit_code": ending.exit_code} if ending.exit_code is not None else {},
+        )
+        for ending in digest.endings
+        if ending.is_failure and ending.record.instance
+    }
+    newest = {start.revision: start for start in digest.starts if start.revision}
+    probe = digest.probe_failure
+    return Lives(
+        endings=endings,
+        ready={
+            name: start.ready.time
+            for name, start in newest.items()
+            if start.ready is not None and start.ready.time is not None
+        },
+        revisions=frozenset(newest),
+        probe_revision=probe.revision if probe is not None else "",
+    )
 
 
 def _by_time(record: LogRecord) -> float:

@@ -1,4 +1,4 @@
-"""What is said to a model and what it says back: plain data, and the judgement of a reply."""
+"""What is said to a model and what it says back, as plain data."""
 
 from __future__ import annotations
 
@@ -9,23 +9,30 @@ from typing import Any, TypedDict
 
 
 class Message(TypedDict, total=False):
-    """A chat message as the API takes it; a plain dictionary, so that it checkpoints as one."""
+    """A chat message as the API takes it; a plain dictionary, so that it checkpoints as one.
+
+    In the state ``content`` is text; parts with images exist only in what is sent.
+    """
 
     role: str
-    content: str | None
+    content: Any
     tool_calls: list[dict[str, Any]]
     tool_call_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A tool call as the model wrote it; ``problem`` says why it can't be run."""
+    """A tool call as the model wrote it; ``problem`` says why it can't be run.
+
+    ``repaired`` says what was mended; only a read may run then.
+    """
 
     id: str
     name: str
     arguments: dict[str, Any] = field(default_factory=dict)
     raw: str = ""
     problem: str = ""
+    repaired: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,33 +48,31 @@ class Reply:
 
 
 class BrainDown(Exception):
-    """The model gave no usable reply; the text says why, and the rules take over."""
+    """The model gave no usable reply; the text says why, and the rules take over.
+
+    ``retry`` when the same request may succeed a little later; ``after`` is the seconds that the
+    server asked for. ``status`` and ``body`` are those of an HTTP error, 0 and empty without one.
+    """
+
+    def __init__(
+        self, why: str, *, retry: bool = False, after: float = 0.0, status: int = 0, body: str = ""
+    ) -> None:
+        super().__init__(why)
+        self.retry = retry
+        self.after = after
+        self.status = status
+        self.body = body
 
 
 # Text that only the tokenizer's control tokens may produce.
-CONTROL_TEXT = re.compile(r"<\|?(?:tool_call|tool_response|turn|channel)\|?>")
+CONTROL_TEXT = re.compile(
+    r"<\|?/?(?:tool_call|tool_response|tool|turn|channel|start_of_turn|end_of_turn)\|?>|<\|\"\|>"
+)
 
 
-def judge(reply: Reply) -> str:
-    """Return why a reply is no answer, empty when it is one or asks for tools."""
-    if any(call.problem for call in reply.calls):
-        return next(call.problem for call in reply.calls if call.problem)
-    if reply.calls:
-        return ""
-    if CONTROL_TEXT.search(reply.content):
-        return "the reply holds a tool call written as text"
-    if not reply.content.strip():
-        if reply.reasoning.strip():
-            return "the model only thought and gave no answer" + (
-                " before its token limit" if reply.finish == "length" else ""
-            )
-        return "the model sent an empty reply"
-    return ""
-
-
-def parse_call(index: int, part: dict[str, str]) -> Call:
+def parse_call(part: dict[str, str]) -> Call:
     """Make a call of what the stream brought; what can't be parsed is kept with its problem."""
-    call_id = part["id"] or f"call-{index}"
+    call_id = part["id"]
     try:
         arguments = json.loads(part["arguments"] or "{}")
     except json.JSONDecodeError:

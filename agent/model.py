@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Awaitable, Callable, Sequence
+import ssl
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import httpx2
 import openai
 
-from agent.messages import CONTROL_TEXT, BrainDown, Message, Reply, parse_call
+from agent.messages import BrainDown, Message, Reply, parse_call
+from agent.repair import RUNAWAY
+from agent.shown import Shown
 from tools.config import EndpointConfig
 from tools.errors import GemmaSreError
 
@@ -19,11 +23,12 @@ OnStall = Callable[[float], None]
 
 # Gemma 4 ends a turn with <turn|>, id 106; an engine that does not stop there talks to itself.
 _STOP_TOKEN_IDS = [106]
-_RUNAWAY = re.compile(r"\n(?:<start_of_turn>)?user\n")
+# Answers of a server or proxy that may be another one a moment later.
+_RETRIED = {429, 500, 502, 503, 504}
 
 
 class Brain:
-    """A client of one OpenAI-compatible endpoint."""
+    """A client of one OpenAI-compatible endpoint; its connections live until ``close``."""
 
     def __init__(
         self,
@@ -31,17 +36,24 @@ class Brain:
         *,
         model: str,
         token: Callable[[], Awaitable[str]] | None = None,
-        thinking: bool = False,
     ) -> None:
         self._limits = config.limits
         self._model = model
-        self._thinking = thinking
+        timeout = httpx2.Timeout(
+            config.limits.answer, connect=config.limits.connect, read=config.limits.answer
+        )
+        # Reading the certificate store takes longer than a local answer, and over plain HTTP, with
+        # redirects not followed, it is never used.
+        plain = urlsplit(config.url).scheme == "http"
         self._client = openai.AsyncOpenAI(
             base_url=f"{config.url}/v1",
             api_key=token or config.api_key or "none",
             max_retries=0,
-            timeout=httpx2.Timeout(
-                config.limits.answer, connect=config.limits.connect, read=config.limits.answer
+            timeout=timeout,
+            http_client=httpx2.AsyncClient(
+                verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else True,
+                timeout=timeout,
+                follow_redirects=False,
             ),
         )
 
@@ -57,9 +69,27 @@ class Brain:
         max_tokens: int,
         on_delta: OnDelta,
         on_stall: OnStall = lambda _: None,
+        thinking: bool = False,
+        extensions: bool = True,
+        schema: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
     ) -> Reply:
-        """Ask once and stream the reply; raises BrainDown with the reason when none comes."""
+        """Ask once and stream the reply; raises BrainDown with the reason when none comes.
+
+        ``extensions`` sends what only vLLM and its kin know. With ``schema`` the reply must be
+        JSON of that schema. ``extra`` goes into the body as it is.
+        """
         options: dict[str, Any] = {"tools": list(tools)} if tools else {}
+        body: dict[str, Any] = dict(extra or {})
+        if extensions:
+            body["stop_token_ids"] = _STOP_TOKEN_IDS
+            body["chat_template_kwargs"] = {"enable_thinking": thinking}
+        if schema is not None:
+            options["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": "step", "schema": dict(schema)},
+            }
+        heard = _Heard()
         try:
             async with asyncio.timeout(self._limits.answer):
                 stream = await self._wait(
@@ -69,24 +99,24 @@ class Brain:
                         max_tokens=max_tokens,
                         stream=True,
                         stream_options={"include_usage": True},
-                        extra_body={
-                            "stop_token_ids": _STOP_TOKEN_IDS,
-                            "chat_template_kwargs": {"enable_thinking": self._thinking},
-                        },
+                        extra_body=body,
                         **options,
                     ),
                     on_stall,
+                    heard,
                 )
-                return await self._assemble(stream, on_delta, on_stall)
+                return await self._assemble(stream, on_delta, on_stall, heard)
         except TimeoutError as error:
-            raise BrainDown(str(error) or self._too_long("finish its answer", "answer")) from error
+            raise BrainDown(str(error) or self._unfinished(heard)) from error
         except openai.APIStatusError as error:
-            raise BrainDown(_status_reason(error)) from error
+            raise _refusal(error) from error
         except openai.APITimeoutError as error:
-            raise BrainDown(self._too_long("answer", "answer")) from error
+            raise BrainDown(self._unfinished(heard)) from error
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error
-            raise BrainDown(f"the endpoint can't be reached: {str(cause)[:200]}") from error
+            raise BrainDown(
+                f"the endpoint can't be reached: {str(cause)[:200]}", retry=not heard.pieces
+            ) from error
         except (openai.OpenAIError, httpx2.HTTPError) as error:
             raise BrainDown(f"the reply broke off: {str(error)[:200]}") from error
         except (ValueError, AttributeError, TypeError) as error:
@@ -97,57 +127,61 @@ class Brain:
         except GemmaSreError as error:
             raise BrainDown(str(error)) from error
 
-    async def _assemble(self, stream: Any, on_delta: OnDelta, on_stall: OnStall) -> Reply:
-        content: list[str] = []
-        reasoning: list[str] = []
-        parts: dict[int, dict[str, str]] = {}
-        finish, prompt_tokens, completion_tokens = "", 0, 0
-        shown = _Shown(lambda text: on_delta("content", text))
+    async def count(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], *, thinking: bool
+    ) -> int | None:
+        """Return how many tokens the server counts for a request, None if it can't or won't."""
+        body: dict[str, Any] = {
+            "model": self._model,
+            "messages": list(messages),
+            "add_generation_prompt": True,
+            "chat_template_kwargs": {"enable_thinking": thinking},
+        }
+        if tools:
+            body["tools"] = list(tools)
+        url = f"{str(self._client.base_url).rstrip('/').removesuffix('/v1')}/tokenize"
+        try:
+            async with asyncio.timeout(self._limits.health):
+                told = await self._client.post(url, cast_to=object, body=body)
+        except (openai.OpenAIError, httpx2.HTTPError, TimeoutError, ValueError, TypeError):
+            return None
+        count = told.get("count") if isinstance(told, dict) else None
+        return count if isinstance(count, int) and count > 0 else None
+
+    async def _assemble(
+        self, stream: Any, on_delta: OnDelta, on_stall: OnStall, heard: _Heard
+    ) -> Reply:
+        shown = Shown(lambda text: on_delta("content", text))
         async with stream:
             chunks = aiter(stream)
             while True:
                 try:
-                    chunk = await self._wait(anext(chunks), on_stall)
+                    chunk = await self._wait(anext(chunks), on_stall, heard)
                 except StopAsyncIteration:
                     break
-                if chunk.usage is not None:
-                    prompt_tokens = chunk.usage.prompt_tokens
-                    completion_tokens = chunk.usage.completion_tokens
-                if not chunk.choices:
-                    continue
-                delta = chunk.choices[0].delta
-                thought = getattr(delta, "reasoning", None) or getattr(
-                    delta, "reasoning_content", None
-                )
+                said, thought = heard.take(chunk)
                 if thought:
-                    reasoning.append(thought)
                     on_delta("reasoning", thought)
-                if delta.content:
-                    content.append(delta.content)
-                    shown.feed(delta.content)
-                for piece in delta.tool_calls or ():
-                    part = parts.setdefault(piece.index, {"id": "", "name": "", "arguments": ""})
-                    part["id"] = part["id"] or piece.id or ""
-                    if piece.function is not None:
-                        part["name"] += piece.function.name or ""
-                        part["arguments"] += piece.function.arguments or ""
-                finish = chunk.choices[0].finish_reason or finish
+                shown.feed(said)
+                if said and heard.ran_away():
+                    break  # the rest is the model talking to itself: nobody should pay for it
         shown.close()
-        if not finish:
-            raise BrainDown("the stream ended in the middle of the reply")
-        text = _RUNAWAY.split("".join(content))[0]
-        calls = tuple(parse_call(index, part) for index, part in sorted(parts.items()))
-        return Reply(text, "".join(reasoning), calls, finish, prompt_tokens, completion_tokens)
+        if not heard.finish:
+            raise BrainDown(
+                f"the stream ended in the middle of the reply, after {heard.pieces} tokens"
+            )
+        return heard.reply()
 
-    async def _wait(self, awaitable: Awaitable[Any], on_stall: OnStall) -> Any:
-        # The stall is shown after `stall` seconds; after `first_token` seconds it is the end.
+    async def _wait(self, awaitable: Awaitable[Any], on_stall: OnStall, heard: _Heard) -> Any:
+        # The stall is shown after `stall` seconds; the limit of the silence is the end.
+        limit = self._limits.between_tokens if heard.pieces else self._limits.first_token
         task = asyncio.ensure_future(awaitable)
         waited = 0.0
         try:
             while True:
-                step = min(self._limits.stall, self._limits.first_token - waited)
+                step = min(self._limits.stall, limit - waited)
                 if step <= 0:
-                    raise TimeoutError(self._too_long("send a token", "first_token"))
+                    raise TimeoutError(self._silent(heard, limit))
                 done, _ = await asyncio.wait({task}, timeout=step)
                 if done:
                     return task.result()
@@ -158,51 +192,104 @@ class Brain:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
-    def _too_long(self, what: str, limit: str) -> str:
-        return f"the model did not {what} within {getattr(self._limits, limit):g} s"
+    def _silent(self, heard: _Heard, limit: float) -> str:
+        if heard.pieces:
+            return f"the stream stopped after {heard.pieces} tokens: silence for {limit:g} s"
+        return f"the model did not send a token within {limit:g} s"
+
+    def _unfinished(self, heard: _Heard) -> str:
+        begun = f"; {heard.pieces} tokens came" if heard.pieces else ""
+        return f"the model did not finish its answer within {self._limits.answer:g} s{begun}"
 
 
-class _Shown:
-    """Pass an answer on as it streams; from the first control token on nothing more is shown."""
+@dataclass(slots=True)
+class _Heard:
+    """What a stream has brought so far; ``pieces`` counts its deltas, a token or a few each."""
 
-    _LONGEST = 16  # characters: longer than any control token
+    content: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    calls: list[dict[str, str]] = field(default_factory=list)
+    pieces: int = 0
+    finish: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    _places: dict[int, int] = field(default_factory=dict)
 
-    def __init__(self, emit: Callable[[str], None]) -> None:
-        self._emit = emit
-        self._held = ""
-        self._raw = False
+    def take(self, chunk: Any) -> tuple[str, str]:
+        """Take in a chunk; return what it says and what it thinks."""
+        if chunk.usage is not None:
+            self.prompt_tokens = chunk.usage.prompt_tokens
+            self.completion_tokens = chunk.usage.completion_tokens
+        if not chunk.choices:
+            return "", ""
+        delta = chunk.choices[0].delta
+        self.finish = chunk.choices[0].finish_reason or self.finish
+        thought = getattr(delta, "reasoning", None) or getattr(delta, "reasoning_content", None)
+        if thought:
+            self.reasoning.append(thought)
+        if delta.content:
+            self.content.append(delta.content)
+        for piece in delta.tool_calls or ():
+            self._take_call(piece)
+        if thought or delta.content or delta.tool_calls:
+            self.pieces += 1
+        return delta.content or "", thought or ""
 
-    def feed(self, text: str) -> None:
-        if self._raw:
-            return
-        self._held += text
-        found = CONTROL_TEXT.search(self._held)
-        if found is not None:
-            self._raw, ready = True, found.start()
-        else:
-            # What may be the beginning of a control token waits for its end.
-            opener = self._held.rfind("<", -self._LONGEST)
-            ready = len(self._held) if opener < 0 else opener
-        if ready:
-            self._emit(self._held[:ready])
-        self._held = self._held[ready:]
+    def _take_call(self, piece: Any) -> None:
+        # A new id under an old index is a new call: some servers count every call as index 0.
+        at = self._places.get(piece.index or 0)
+        if at is None or (piece.id and self.calls[at]["id"] not in {"", piece.id}):
+            at = self._places[piece.index or 0] = len(self.calls)
+            self.calls.append({"id": "", "name": "", "arguments": ""})
+        part = self.calls[at]
+        part["id"] = part["id"] or piece.id or ""
+        if piece.function is not None:
+            name = piece.function.name or ""
+            # Some repeat the whole name in every piece.
+            part["name"] += "" if name == part["name"] else name
+            part["arguments"] += piece.function.arguments or ""
 
-    def close(self) -> None:
-        if self._held and not self._raw:
-            self._emit(self._held)
+    def ran_away(self) -> bool:
+        """Tell whether the turn runs on into the next speaker's; ends it there if it does."""
+        if RUNAWAY.search("".join(self.content[-8:])) is None:
+            return False
+        self.finish = self.finish or "stop"
+        return True
+
+    def reply(self) -> Reply:
+        """Return the reply, not mended yet."""
+        calls = tuple(parse_call(part) for part in self.calls)
+        return Reply(
+            "".join(self.content),
+            "".join(self.reasoning),
+            calls,
+            self.finish,
+            self.prompt_tokens,
+            self.completion_tokens,
+        )
 
 
-def _status_reason(error: openai.APIStatusError) -> str:
+def _refusal(error: openai.APIStatusError) -> BrainDown:
     body = error.response.text[:2000] if error.response.is_closed else ""
     kind = error.response.headers.get("content-type", "")
     status = error.status_code
+    retry, after = status in _RETRIED, _seconds(error.response.headers.get("retry-after", ""))
     if "html" in kind or body.lstrip().lower().startswith(("<html", "<!doctype")):
-        return (
-            f"Google's front end answers HTTP {status} with an HTML page:"
-            " the caller may not invoke the service"
-        )
-    if status == 429 and "no available instance" in body:
-        return "Cloud Run answers HTTP 429: no available instance"
-    if status in {500, 502, 503, 504}:
-        return f"the endpoint answers HTTP {status}"
-    return f"the endpoint answers HTTP {status}: {str(error.message)[:200]}"
+        if status == 429:
+            why = "Cloud Run answers HTTP 429: no available instance"
+        elif status in {401, 403}:
+            why = (
+                f"Google's front end answers HTTP {status} with an HTML page:"
+                " the caller may not invoke the service"
+            )
+        else:
+            why = f"Google's front end answers HTTP {status} with an HTML page"
+    elif status in {500, 502, 503, 504}:
+        why = f"the endpoint answers HTTP {status}"
+    else:
+        why = f"the endpoint answers HTTP {status}: {str(error.message)[:200]}"
+    return BrainDown(why, retry=retry, after=after, status=status, body=body)
+
+
+def _seconds(text: str) -> float:
+    return float(text) if text.isdigit() else 0.0

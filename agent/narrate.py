@@ -20,21 +20,34 @@ def summary(report: Mapping[str, Any]) -> str:
     parts = [f"**{name}**: {_LEVELS[report['verdict']]} {report['impact']}"]
     for cause in report["causes"]:
         ids = " ".join(f"[{ref}]" for ref in cause["evidence"])
-        parts.append(
-            f"**{cause['title']}** ({cause['confidence']}) {ids}\n\n{cause['explanation']}"
-        )
+        # Without a runbook the title is an exception's message: the process's words, not ours.
+        title = cause["title"] if cause["runbook"] else plain_markdown(cause["title"])
+        parts.append(f"**{title}** ({cause['confidence']}) {ids}\n\n{cause['explanation']}")
         if cause["fix"]:
             parts.append("\n".join(f"{n}. {step}" for n, step in enumerate(cause["fix"], 1)))
     if report["gaps"]:
-        parts.append("Not seen:\n\n" + "\n".join(f"- {gap}" for gap in report["gaps"]))
-    if report["similar"]:
-        parts.append(_seen_before(report["similar"]))
+        parts.append(
+            "Not seen:\n\n" + "\n".join(f"- {plain_markdown(gap)}" for gap in report["gaps"])
+        )
+    if seen := _seen_before(report):
+        parts.append(seen)
     return "\n\n".join(parts)
 
 
-def _seen_before(similar: list[Mapping[str, Any]]) -> str:
-    times = sum(row["count"] for row in similar)
-    fixed = next((row["resolution"] for row in similar if row["resolution"]), "")
-    plural = "s" if times != 1 else ""
-    text = f"Seen {times} time{plural} before, last on {similar[0]['last_seen'][:10]}"
-    return text + (f"; last fixed by: {fixed}." if fixed else ".")
+def plain_markdown(text: str) -> str:
+    """Return foreign text so that Markdown makes no link, image or tag of it."""
+    return text.replace("](", "] (").replace("<", "‹").replace(">", "›")
+
+
+def _seen_before(report: Mapping[str, Any]) -> str:
+    parts = []
+    for row in report["similar"]:
+        when = row["last_seen"][:10]
+        if times := row.get("times"):
+            text = f"Seen {times} time{'s' if times != 1 else ''} before, last on {when}"
+            fixed = f"last fixed by: {row['fixed_by']} ({row['fixed_in']})"
+            parts.append(f"{text}; {fixed}" if row["fixed_by"] else text)
+        elif row["match"] != "exact":
+            text = f"Like {row['id']} of {when}: {row['title']}"
+            parts.append(text + (f"; fixed by: {row['resolution']}" if row["resolution"] else ""))
+    return " ".join(f"{part.rstrip('.')}." for part in parts)

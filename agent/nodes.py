@@ -14,6 +14,9 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command
 
 from agent import narrate, rules_chat
+from agent.acting import run_changes
+from agent.answers import Settled, settle_answer, settle_hypotheses
+from agent.breakers import call_key, evidence_seen, progress
 from agent.events import (
     AnswerFinished,
     BrainChanged,
@@ -22,19 +25,29 @@ from agent.events import (
     ToolStarted,
     VerdictReached,
 )
+from agent.gate import pass_gate
 from agent.gather import ensure_look
 from agent.memory import fingerprint_of
 from agent.messages import BrainDown, Call, Message
-from agent.reasoning import NOTE, Thought, choose_tools, opening, think, why_not_model
+from agent.patience import await_ready
+from agent.reasoning import (
+    NOTE,
+    READ_OUTPUT,
+    Thought,
+    choose_tools,
+    opening,
+    think,
+    wants_reach,
+    why_not_model,
+)
 from agent.report import build_report, with_brain
 from agent.state import TurnContext, TurnState
+from agent.summaries import RESULT_LIMIT, slice_of, summarize
 from agent.verdict import conclude
+from runbooks.runbook import Runbook
 from tools.domain import Probe
 from tools.errors import GemmaSreError
-from tools.tool import Effect, ToolContext, check_arguments
-
-# A tool's summary enters the window; its whole output stays in state.db.
-RESULT_LIMIT = 1200
+from tools.tool import ToolContext, check_arguments
 
 
 async def probe(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, Any]:
@@ -42,10 +55,12 @@ async def probe(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, An
     runtime.context.emit(PhaseChanged("probe"))
     look = await ensure_look(state, runtime.context)
     if not look.findings().answered:
-        gaps = "; ".join(str(gap) for gap in look.gaps[:3])
+        # One missing credential makes every probe fail with the same words: said once.
+        reasons = list(dict.fromkeys(gap.why.rstrip(".") for gap in look.gaps))
+        fixes = list(dict.fromkeys(gap.fix for gap in look.gaps if gap.fix))
         raise NothingSeen(
-            "Nothing at all could be probed" + (f" ({gaps})." if gaps else "."),
-            fix="`gemma-sre check` tests credentials, project, permissions and endpoint.",
+            f"Nothing at all could be probed: {'; '.join(reasons[:2]) or 'there was nothing'}.",
+            fix=f"{fixes[0] if fixes else 'See what is missing'}, then `gemma-sre check`.",
         )
     return {}
 
@@ -57,6 +72,10 @@ async def match(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, An
         return {}
     context.emit(PhaseChanged("match"))
     look = await ensure_look(state, context)
+    seen = (len(look.records), len(look.observations), len(look.gaps), len(look.changes))
+    if "report" in state and context.judged == seen:
+        return {}
+    context.judged = seen
     findings = look.findings()
     verdict = conclude(findings, context.catalog)
     report = build_report(findings, verdict, look.evidence, simulated=context.settings.simulated)
@@ -70,6 +89,9 @@ async def reason(
 ) -> Command[Literal["gate", "verdict", "rules"]]:
     """Ask the model for its judgement or its next look, if it can and may think."""
     context = runtime.context
+    if state["kind"] == "ask" and context.look is None and wants_reach(state):
+        context.emit(PhaseChanged("reason", "looking for the endpoint"))
+        await await_ready(state, context)
     down = why_not_model(state, context)
     if not down:
         context.emit(PhaseChanged("reason"))
@@ -91,7 +113,11 @@ def _after_thought(
     state: TurnState, context: TurnContext, messages: list[Message], thought: Thought
 ) -> Command[Literal["gate", "verdict", "rules"]]:
     update: dict[str, Any] = {
-        "messages": [*messages, *thought.messages],
+        "messages": [*(thought.window or messages), *thought.messages],
+        "evidence": state.get("evidence", evidence_seen(state, context)),
+        "offered": thought.offered,
+        "compactions": state.get("compactions", 0) + thought.compactions,
+        "closed": thought.closed,
         "steps": state.get("steps", 0) + 1,
         "model_calls": state.get("model_calls", 0) + thought.model_calls,
         "prompt_tokens": state.get("prompt_tokens", 0) + thought.prompt_tokens,
@@ -109,29 +135,28 @@ def _after_thought(
     return Command(update=update, goto="verdict")
 
 
-async def gate(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, Any]:
-    """Let reads pass; a call that would change something is refused: nothing here may change."""
+async def gate(state: TurnState, runtime: Runtime[TurnContext]) -> Command[Literal["gate", "act"]]:
+    """Let reads pass; what would change something waits for a person."""
     runtime.context.emit(PhaseChanged("gate"))
-    tools = choose_tools(state, runtime.context)
-    passed, refused = [], []
-    for call in state.get("pending", []):
-        found = tools.get(call["name"])
-        if found is not None and found.effect is not Effect.READ:
-            refused.append(_answer(call, f"{call['name']} changes the service: not allowed here."))
-        else:
-            passed.append(call)
-    return {"pending": passed, "messages": [*state["messages"], *refused]}
+    return await pass_gate(state, runtime.context)
 
 
-async def act(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, Any]:
-    """Run the pending reads at once; each result enters the window as its summary."""
+async def act(state: TurnState, runtime: Runtime[TurnContext]) -> Command[Literal["match", "gate"]]:
+    """Run the pending reads at once, then what was approved; results enter the window short."""
     context = runtime.context
     context.emit(PhaseChanged("act"))
-    results = await asyncio.gather(
-        *(_run(state, context, call) for call in state.get("pending", []))
-    )
-    seen = [*state.get("seen_calls", []), *(_key(call) for call in state.get("pending", []))]
-    return {"messages": [*state["messages"], *results], "pending": [], "seen_calls": seen}
+    pending = state.get("pending", [])
+    reads = [call for call in pending if "approval" not in call]
+    results = await asyncio.gather(*(_run(state, context, call) for call in reads))
+    acted = await run_changes(state, context, [call for call in pending if "approval" in call])
+    update: dict[str, Any] = {
+        "messages": [*state["messages"], *results, *acted.messages],
+        "pending": acted.again,
+        "asked_again": acted.why,
+        "outputs": [*state.get("outputs", []), *(call["id"] for call in reads)],
+        **progress(state, reads, evidence_seen(state, context)),
+    }
+    return Command(update=update, goto="gate" if acted.again else "match")
 
 
 async def rules(
@@ -150,19 +175,49 @@ async def verdict(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, 
     context = runtime.context
     context.emit(PhaseChanged("verdict"))
     brain = state.get("brain") or {"mode": "rules", "why": "the model was not asked"}
-    answer, author = state.get("answer", ""), state.get("author", "rules")
+    settled = _settle(state, context)
     if "report" not in state:
-        return {"answer": answer, "author": author, "brain": brain}
-    report = with_brain(state["report"], brain["mode"], brain["why"], state.get("hypotheses", []))
+        return _end(settled, brain)
+    beliefs = settle_hypotheses(state.get("hypotheses", []), state["report"], context.catalog)
+    report = with_brain(
+        state["report"], brain["mode"], brain["why"], [*beliefs, *settled.hypotheses]
+    )
     report["stats"] = {
         **report["stats"],
         "seconds": round(time.monotonic() - context.started, 3),
         "model_calls": state.get("model_calls", 0),
         "prompt_tokens": state.get("prompt_tokens", 0),
+        "struck": settled.struck,
     }
-    if not answer:
-        answer, author = narrate.summary(report), "rules"
-    return {"report": report, "answer": answer, "author": author, "brain": brain}
+    if not settled.text:
+        told = narrate.summary(report)
+        if state["kind"] == "ask":
+            told = rules_chat.after_look(state["question"], brain["why"], report, context)
+        settled = Settled(told, "rules")
+    return {"report": report, **_end(settled, brain)}
+
+
+def _settle(state: TurnState, context: TurnContext) -> Settled:
+    answer, author = state.get("answer", ""), state.get("author", "rules")
+    if author != "model" or not answer:
+        return Settled(answer, author)
+    return settle_answer(
+        answer,
+        state.get("report") or context.memory.last_report(state["session"]) or {},
+        evidence=context.look.evidence if context.look is not None else None,
+        catalog=context.catalog,
+        question=state["question"],
+        strict=state["kind"] == "diagnose",
+    )
+
+
+def _end(settled: Settled, brain: dict[str, str]) -> dict[str, Any]:
+    return {
+        "answer": settled.text,
+        "author": settled.author,
+        "struck": settled.struck,
+        "brain": brain,
+    }
 
 
 async def record(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, Any]:
@@ -170,10 +225,13 @@ async def record(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, A
     context = runtime.context
     context.emit(PhaseChanged("record"))
     report = state.get("report")
+    shown = _shown_runbooks(report, context)
     if state["kind"] == "diagnose" or "report" in state:
         wanted = bool(state["request"].get("record", True))
     else:
         wanted = False
+    if wanted and shown:
+        context.memory.approvals.keep(shown)  # so that the incident's link can be followed
     incident = context.memory.finish_turn(
         state["turn"],
         "recorded",  # and finished once it has been shown
@@ -181,11 +239,12 @@ async def record(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, A
         author=state["author"],
         report=report,
         record_incident=wanted,
+        runbooks={book.id: book.digest for book in shown},
     )
     if report is not None:
         report = {**report, "incident": incident}
         context.emit(VerdictReached(report))
-    context.emit(AnswerFinished(state["answer"], state["author"]))
+    context.emit(AnswerFinished(state["answer"], state["author"], state.get("struck", 0)))
     return {} if report is None else {"report": report}
 
 
@@ -200,13 +259,15 @@ async def _run(state: TurnState, context: TurnContext, call: dict[str, Any]) -> 
         return _answer(call, f"Not run: {call['problem']}. Send the call again, whole.")
     if call["name"] == NOTE:
         return _answer(call, "Noted as a hypothesis.")
+    if call["name"] == READ_OUTPUT:
+        return _answer(call, _stored(state, context, call["arguments"]))
     if found is None:
         return _answer(call, f"There is no tool {call['name']!r}. There are: {', '.join(tools)}.")
-    if _key(call) in state.get("seen_calls", []):
+    if call_key(call) in state.get("seen_calls", []):
         return _answer(call, "The same call was made before; its result stands above.")
     context.emit(ToolStarted(call["id"], found.name, arguments=call["arguments"]))
     started = time.monotonic()
-    outcome, summary, content = "ok", "", ""
+    outcome, summary, content, shown = "ok", "", "", ""
     try:
         arguments = check_arguments(found, call["arguments"])
         look = await ensure_look(state, context)
@@ -214,6 +275,7 @@ async def _run(state: TurnState, context: TurnContext, call: dict[str, Any]) -> 
         look.add_probe(Probe(found.name, result.observations, records=result.records))
         summary = result.summary
         content = json.dumps(result.data, default=str, indent=1) if result.data else summary
+        shown = summarize(result, content, call["id"])
     except GemmaSreError as error:
         outcome, summary = "failed", str(error)
     seconds = time.monotonic() - started
@@ -232,7 +294,13 @@ async def _run(state: TurnState, context: TurnContext, call: dict[str, Any]) -> 
     context.emit(
         ToolFinished(call["id"], found.name, outcome, seconds, summary, content)  # type: ignore[arg-type]
     )
-    return _answer(call, summary)
+    return _answer(call, shown if outcome == "ok" else summary)
+
+
+def _stored(state: TurnState, context: TurnContext, arguments: dict[str, Any]) -> str:
+    offset = arguments.get("offset", 0)
+    content = context.memory.call_output(state["turn"], str(arguments.get("call", "")))
+    return slice_of(content, offset if isinstance(offset, int) else 0)
 
 
 async def _with_cloud(run: Any, target: Any, context: TurnContext, arguments: Any) -> Any:
@@ -249,29 +317,33 @@ async def _with_cloud(run: Any, target: Any, context: TurnContext, arguments: An
 
 
 def _similar(report: dict[str, Any], context: TurnContext) -> list[dict[str, Any]]:
-    rows = context.memory.similar(fingerprint_of(report), report["target"].get("service", ""))
+    rows = context.memory.incidents.similar(report)
+    history = context.memory.incidents.history(fingerprint_of(report))
     return [
         {
-            "incident": row["id"],
+            "id": row["id"],
+            "match": row["match"],
             "service": row["service"],
             "title": row["title"],
             "last_seen": row["last_seen"],
             "count": row["count"],
             "status": row["status"],
             "resolution": row["resolution"],
+            **(history if number == 0 and row["match"] == "exact" else {}),
         }
-        for row in rows
+        for number, row in enumerate(rows)
     ]
 
 
+def _shown_runbooks(report: dict[str, Any] | None, context: TurnContext) -> list[Runbook]:
+    named = [cause["runbook"] or "" for cause in (report or {}).get("causes", [])]
+    return [book for book in map(context.catalog.get, named) if book is not None]
+
+
 def _answer(call: dict[str, Any], text: str) -> Message:
-    if len(text) > RESULT_LIMIT:
+    if len(text) > RESULT_LIMIT + 100:
         text = text[:RESULT_LIMIT] + " […]"
     return Message(role="tool", tool_call_id=call["id"], content=text)
-
-
-def _key(call: dict[str, Any]) -> str:
-    return f"{call['name']}:{json.dumps(call['arguments'], sort_keys=True)}"
 
 
 def _plain(call: Call) -> dict[str, Any]:
@@ -280,4 +352,5 @@ def _plain(call: Call) -> dict[str, Any]:
         "name": call.name,
         "arguments": call.arguments,
         "problem": call.problem,
+        "repaired": call.repaired,
     }

@@ -3,51 +3,51 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any
 
-from agent.budget import DEFAULT_WINDOW, answer_room, estimate_request, fit_messages
-from agent.events import AnswerDelta, EndpointState, ReasoningDelta, Stalled
-from agent.messages import BrainDown, Call, Message, Reply, judge
-from agent.service_state import KV_FULL
+from agent.attachments import extra_body, tokens_of, with_attachments
+from agent.audit import audited
+from agent.breakers import broken, closing, endpoint_down, saturated
+from agent.budget import DEFAULT_WINDOW, answer_room, compact, input_limit
+from agent.capabilities import Server, overflow, read_card
+from agent.events import AnswerDelta, BrainChanged, EndpointState, ReasoningDelta, Stalled
+from agent.messages import BrainDown, Call, Message, Reply
+from agent.opening import brief, opening
+from agent.patience import HICCUP, with_retries
+from agent.reach import forget, patient, stand_in
+from agent.repair import mend
+from agent.schema_step import read_step, step_prompt, step_schema
 from agent.state import TurnContext, TurnState
-from tools.config import EndpointConfig
-from tools.errors import GemmaSreError
-from tools.tool import Effect, Tool
+from agent.tokens import text_of
+from agent.tool_choice import NOTE, OWN, READ_OUTPUT, choose_tools, offer
+from tools.tool import Effect
 
-NOTE = "note_hypothesis"
-_NOTE_SCHEMA: dict[str, Any] = {
-    "type": "function",
-    "function": {
-        "name": NOTE,
-        "description": "Note another possible cause, with what speaks for and against it.",
-        "parameters": {
-            "type": "object",
-            "properties": {
-                "title": {"type": "string"},
-                "why": {"type": "string"},
-                "against": {"type": "string"},
-            },
-            "required": ["title", "why"],
-        },
-    },
-}
-# By the kind of target: what can bring something that the probes have not brought.
-_TOOLS_BY_KIND: Mapping[str, tuple[str, ...]] = {
-    "cloud-run": ("read_logs", "list_revisions", "show_changes", "read_metrics", "read_series"),
-    "tpu": ("read_logs", "list_queued_resources", "read_metrics"),
-    "local": ("get_endpoint", "read_metrics"),
-}
+__all__ = [
+    "NOTE",
+    "READ_OUTPUT",
+    "Thought",
+    "brief",
+    "choose_tools",
+    "opening",
+    "think",
+    "wants_reach",
+    "why_not_model",
+]
+
 # Below this room an answer is cut before it says anything.
 MIN_ANSWER = 96
-HISTORY_TURNS = 3
+# How a reply is asked for: freely, once more with what was wrong, then in an enforced form.
+RUNGS = ("free", "told", "schema")
 
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """One step of the model: an answer, or calls to run; ``messages`` join the window."""
+    """One step of the model: an answer, or calls to run.
+
+    ``window`` is what was sent, compacted; ``messages`` join it.
+    """
 
     messages: list[Message]
     calls: tuple[Call, ...] = ()
@@ -56,168 +56,285 @@ class Thought:
     model_calls: int = 1
     prompt_tokens: int = 0
     hypotheses: list[dict[str, str]] = field(default_factory=list)
+    window: list[Message] = field(default_factory=list)
+    offered: list[str] = field(default_factory=list)
+    compactions: int = 0
+    closed: str = ""
+
+
+def wants_reach(state: TurnState) -> bool:
+    """Return whether a chat turn has to know of the endpoint before it can ask a model."""
+    request = state["request"]
+    return not (
+        request.get("rules_only") or request.get("logs") or state.get("brain", {}).get("mode")
+    )
 
 
 def why_not_model(state: TurnState, context: TurnContext) -> str:
-    """Return why the rules answer alone, empty when the model may be asked."""
-    settings = context.settings
+    """Return why the rules answer alone, empty when a model may be asked."""
     if state["request"].get("rules_only"):
         return "--rules-only was given"
     if state.get("brain", {}).get("mode") == "rules":
         return state["brain"]["why"]
-    if state.get("steps", 0) >= settings.limits.model_steps:
-        return f"the model did not come to an answer in {settings.limits.model_steps} steps"
-    if _stand_in(context) is not None:
-        return ""
+    if why := broken(state, context):
+        return why
+    return "" if stand_in(context) is not None else why_not_patient(state, context)
+
+
+def why_not_patient(state: TurnState, context: TurnContext) -> str:
+    """Return why the endpoint that is looked after can't think or should be spared."""
     if state["request"].get("logs"):
-        if not settings.base_url:
+        if not context.settings.base_url:
             return "log files alone were given, and no endpoint is configured"
         return ""
-    if context.look is None:
-        return "" if settings.base_url else "no endpoint is configured"
-    facts = {n: v for o in context.look.observations for n, v in o.facts.items()}
-    endpoint = facts.get("endpoint.state")
-    if endpoint != "ready":
-        return _endpoint_down(str(endpoint or "not known"), facts)
-    waiting, usage = facts.get("vllm.waiting", 0), facts.get("vllm.kv_usage", 0)
-    if float(waiting) > 0 and float(usage) > KV_FULL:
-        return f"the endpoint is saturated ({waiting} requests wait): it is spared"
-    return ""
-
-
-def _endpoint_down(endpoint: str, facts: Mapping[str, Any]) -> str:
-    status = f" (HTTP {facts['endpoint.status']})" if facts.get("endpoint.status") else ""
-    return {
-        "not_probed": "the service is scaled to zero and was not woken",
-        "refused": "the endpoint refuses connections",
-        "stalled": "the endpoint accepts connections and does not answer",
-        "starting": f"the endpoint is still starting{status}",
-        "forbidden": f"the endpoint refuses the caller{status}",
-        "no_instance": f"Cloud Run has no available instance{status}",
-        "error": f"the endpoint answers with an error{status}",
-        "nonsense": f"the endpoint's answer is not vLLM's{status}",
-    }.get(endpoint, f"the endpoint is {endpoint}{status}")
-
-
-def choose_tools(state: TurnState, context: TurnContext) -> dict[str, Tool]:
-    """Return the read tools that make sense for this target."""
-    from tools.registry import load_tools
-
-    if state["request"].get("logs") or (context.look is None and state["kind"] == "diagnose"):
-        return {}
-    kind = context.look.target.kind if context.look is not None else "cloud-run"
-    names = _TOOLS_BY_KIND.get(kind, ("read_logs", "get_endpoint"))
-    tools = load_tools()
-    return {n: tools[n] for n in names if n in tools and tools[n].effect is Effect.READ}
-
-
-def opening(state: TurnState, context: TurnContext) -> list[Message]:
-    """Return the first two messages: the rules of the house, and what is known."""
-    if state["kind"] == "diagnose":
-        return [
-            Message(role="system", content=_prompt("diagnose")),
-            Message(role="user", content=brief(state["report"])),
-        ]
-    messages = [Message(role="system", content=_prompt("chat"))]
-    known = context.memory.last_report(state["session"])
-    question = state["question"]
-    if known is not None:
-        question = f"Known from the last diagnosis:\n{brief(known)}\n\nQuestion: {question}"
-    for turn in context.memory.turns(state["session"])[-HISTORY_TURNS - 1 : -1]:
-        if turn["kind"] == "ask" and turn["answer"]:
-            messages.append(Message(role="user", content=turn["question"][:600]))
-            messages.append(Message(role="assistant", content=turn["answer"][:900]))
-    messages.append(Message(role="user", content=question))
-    return messages
-
-
-def brief(report: Mapping[str, Any]) -> str:
-    """Return a report as the model reads it: the verdict by rules, evidence, gaps, changes."""
-    target = report["target"]
-    lines = [
-        f"Service: {target.get('service') or '?'} ({target['kind']}): {report['service_state']}.",
-        f"Verdict by rules: {report['verdict']}. {report['impact']}",
-    ]
-    lines += [
-        f"Cause ({cause['confidence']}): {cause['title']} {_ids(cause['evidence'])}."
-        f" Fix: {' '.join(cause['fix'][:2])}"
-        for cause in report["causes"]
-    ]
-    lines.append("Evidence:")
-    lines += [f"[{e['id']}] {e['source']}: {e['quote'][:240]}" for e in report["evidence"][:14]]
-    if report["changes"]:
-        lines.append("Changed since the last good revision:")
-        lines += [f"- {c['what']}: {c['from']} -> {c['to']}"[:160] for c in report["changes"][:8]]
-    if report["gaps"]:
-        lines.append("Not seen:")
-        lines += [f"- {gap[:160]}" for gap in report["gaps"][:5]]
-    return "\n".join(lines)
+    if context.look is None and context.reached is not None and context.reached.why:
+        return str(context.reached.why)
+    facts = context.facts()
+    return endpoint_down(facts) or saturated(facts)
 
 
 async def think(state: TurnState, context: TurnContext, messages: list[Message]) -> Thought:
-    """Ask the model; a flawed reply is told to it once. Raises BrainDown when that fails too."""
-    from agent.model import Brain  # the OpenAI client is slow to import, and rules need none
+    """Ask the patient, or the stand-in that was allowed; raises BrainDown when neither answers."""
+    other = stand_in(context)
+    why = why_not_patient(state, context)
+    if other is not None and context.settings.stand_in.first:
+        why = why or "it is asked first"
+    if not why:
+        try:
+            return await _Step(state, context, patient(context), messages).take()
+        except BrainDown as error:
+            forget(context)
+            if other is None:
+                raise
+            why = str(error)
+    if other is None:
+        raise BrainDown(why)
+    context.emit(BrainChanged("model", f"the stand-in {other.model} is asked ({why})"))
+    return await _Step(state, context, other, messages).take()
 
-    config, model, window = _endpoint(context)
-    tools = [tool.schema() for tool in choose_tools(state, context).values()]
-    if state["kind"] == "diagnose":
-        tools.append(_NOTE_SCHEMA)
-    brain = Brain(
-        config, model=model, token=_token(config, context), thinking=context.settings.thinking
-    )
-    added: list[Message] = []
-    tokens = 0
-    try:
-        for attempt in (1, 2):
-            sent = fit_messages([*messages, *added], tools, window)
-            used = estimate_request(sent, tools)
-            room = answer_room(window, used)
-            if room < MIN_ANSWER:
-                raise BrainDown(f"its window of {window} tokens has no room for an answer")
-            context.emit(EndpointState("ready", model=model, window=window, used=used))
-            reply = await brain.reply(
-                sent,
+
+class _Step:
+    """One step at one server: what is sent, how often, and what is made of the reply."""
+
+    def __init__(
+        self, state: TurnState, context: TurnContext, server: Server, messages: list[Message]
+    ) -> None:
+        self.state, self.context, self.server, self.messages = state, context, server, messages
+        self.closing = closing(state, context)
+        self.tools = [] if self.closing else offer(state, context, text_of(messages[0]))
+        wanted = state["request"].get("thinking")
+        self.thinking = bool(context.settings.thinking if wanted is None else wanted)
+        self.window = messages
+        self.calls = self.tokens = self.compactions = 0
+
+    async def take(self) -> Thought:
+        """Climb the rungs until a reply can be used; raises BrainDown with the last problem."""
+        problem = ""
+        for rung in RUNGS:
+            if rung == "schema" and not self.server.schema:
+                break
+            reply = await self._ask(rung, problem)
+            mended = mend(
+                read_step(reply) if self._enforced(rung) else reply,
+                _whole(self.tools),
+                _given(self.window),
+                prefix=f"r{self.state.get('steps', 0) + 1}",
+            )
+            problem = mended.problem or _unfit(mended.reply)
+            if not problem:
+                return self._thought(mended.reply)
+            if reply.finish == "length" and self.thinking:
+                self.thinking = False  # it thought until its limit: now it may not
+        raise BrainDown(f"{self.closing}, and {problem}" if self.closing else problem)
+
+    def _enforced(self, rung: str) -> bool:
+        # Without tool calls of its own, the server's schema stands in for them from the start.
+        free = self.server.tools or not self.tools
+        return rung == "schema" or (not free and self.server.schema)
+
+    async def _ask(self, rung: str, problem: str) -> Reply:
+        await self._know()
+        for _ in range(4):
+            try:
+                return await self._send(rung, problem)
+            except BrainDown as error:
+                if (found := overflow(error)) is not None:
+                    self._too_long(*found)
+                elif not self.server.learn_from(
+                    error, tools=bool(self.tools), schema=self._enforced(rung)
+                ):
+                    raise
+                elif rung == "schema" and not self.server.schema:
+                    raise BrainDown(problem) from error
+        raise BrainDown("its window is too small for the question")
+
+    async def _know(self) -> None:
+        if not self.server.window or not self.server.model:
+            if self.server.stand_in or not self.context.facts().get("endpoint.window"):
+                await read_card(self.server)
+            self.server.window = self.server.window or DEFAULT_WINDOW
+
+    async def _send(self, rung: str, problem: str) -> Reply:
+        server, enforced = self.server, self._enforced(rung)
+        tools = [] if enforced or not server.tools else self.tools
+        words = self._words(problem, enforced)
+        thinking = self.thinking and not enforced
+        sent, used = await self._fit(words, tools, thinking)
+        room = answer_room(server.window, used, thinking=thinking)
+        if room < MIN_ANSWER:
+            raise BrainDown(f"its window of {server.window} tokens has no room for an answer")
+        context = self.context
+        context.emit(
+            EndpointState(
+                "ready", model=server.model, url=server.config.url, window=server.window, used=used
+            )
+        )
+        ask = audited(
+            context.memory.audit,
+            self.state["turn"],
+            server.config.url,
+            server.model,
+            server.brain().reply,
+        )
+
+        async def once() -> Reply:
+            self.calls += 1
+            reply: Reply = await ask(
+                with_attachments(sent, context.attachments),
                 tools,
                 max_tokens=room,
-                on_delta=_emitter(context),
+                on_delta=(lambda kind, text: self._show(kind, text, silent=enforced)),
                 on_stall=lambda seconds: context.emit(Stalled("model", seconds)),
+                thinking=thinking,
+                extensions=server.extensions,
+                schema=step_schema(self.tools) if enforced else None,
+                extra=extra_body(context.attachments) if server.extensions else None,
             )
-            tokens += reply.prompt_tokens
-            problem = judge(reply)
-            if not problem:
-                return _thought(added, reply, model, attempt, tokens)
-            if attempt == 2 or reply.finish == "length":
-                raise BrainDown(problem)
-            added.append(
-                Message(role="user", content=f"That reply can't be used: {problem}. Try once more.")
-            )
-    finally:
-        await brain.close()
-    raise BrainDown("the model gave no usable reply")
+            return reply
+
+        reply = await with_retries(once, self._patience(), context)
+        self.tokens += reply.prompt_tokens
+        if reply.prompt_tokens and not context.attachments:
+            server.counter.learn(reply.prompt_tokens, sent, tools)
+        return reply
+
+    def _patience(self) -> float:
+        # A diagnosis of something that fails waits for nobody.
+        if self.state["kind"] == "diagnose" and endpoint_down(self.context.facts()):
+            return 0.0
+        return min(HICCUP, self.context.settings.limits.first_token)
+
+    def _words(self, problem: str, enforced: bool) -> str:
+        words = []
+        if problem:
+            words.append(f"That reply can't be used: {problem}. Try once more.")
+        if self.closing:
+            words.append("Answer now with what is known; no more tools.")
+        if enforced:
+            words.append(step_prompt(self.tools))
+        return " ".join(words)
+
+    async def _fit(
+        self, words: str, tools: Sequence[Mapping[str, Any]], thinking: bool
+    ) -> tuple[list[Message], int]:
+        server, pictures = self.server, tokens_of(self.context.attachments)
+        limit = input_limit(server.window, thinking=thinking) - pictures
+
+        def measure(messages: Sequence[Message]) -> int:
+            return server.counter.estimate(_told(messages, words), tools)
+
+        fitted = compact(self.window, limit, measure)
+        sent = _told(fitted.messages, words)
+        used = server.counter.estimate(sent, tools)
+        if server.tokenize and (not server.counter.calibrated or used > limit * 0.6):
+            exact = await server.brain().count(sent, tools, thinking=thinking)
+            if exact is None:
+                server.tokenize = False
+            else:
+                server.counter.learn(exact, sent, tools)
+                fitted = compact(self.window, limit, measure)
+                again = _told(fitted.messages, words)
+                used = exact if again == sent else server.counter.estimate(again, tools)
+                sent = again
+        if fitted.level:
+            self.compactions += 1
+            self.window = fitted.messages
+        return sent, used + pictures
+
+    def _too_long(self, window: int, prompt: int) -> None:
+        # The server knows better: believe it, and cut.
+        server = self.server
+        if window:
+            server.window = window
+        tools = self.tools if server.tools else []
+        estimate = server.counter.estimate(self.window, tools)
+        counted = prompt or estimate * 2
+        server.counter.learn(max(counted, estimate + estimate // 4), self.window, tools)
+
+    def _show(self, kind: str, text: str, *, silent: bool) -> None:
+        if kind == "reasoning":
+            self.context.emit(ReasoningDelta(text))
+        elif not silent:
+            self.context.emit(AnswerDelta(text))
+
+    def _thought(self, reply: Reply) -> Thought:
+        message = Message(role="assistant", content=reply.content or None)
+        if reply.calls:
+            message["tool_calls"] = [
+                {
+                    "id": call.id,
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": json.dumps(call.arguments)},
+                }
+                for call in reply.calls
+            ]
+        return Thought(
+            [message],
+            reply.calls,
+            "" if reply.calls else reply.content.strip(),
+            self.server.name,
+            self.calls,
+            self.tokens,
+            [_hypothesis(call.arguments) for call in reply.calls if call.name == NOTE],
+            self.window,
+            [tool["function"]["name"] for tool in self.tools],
+            self.compactions,
+            self.closing if reply.calls else "",
+        )
 
 
-def _thought(added: list[Message], reply: Reply, model: str, calls: int, tokens: int) -> Thought:
-    message = Message(role="assistant", content=reply.content or None)
-    hypotheses = []
-    if reply.calls:
-        message["tool_calls"] = [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": json.dumps(call.arguments)},
-            }
-            for call in reply.calls
-        ]
-        hypotheses = [_hypothesis(c.arguments) for c in reply.calls if c.name == NOTE]
-    return Thought(
-        [*added, message],
-        reply.calls,
-        "" if reply.calls else reply.content.strip(),
-        model,
-        calls,
-        tokens,
-        hypotheses,
-    )
+def _whole(tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    # Bounds are not sent, but arguments are mended by them.
+    from tools.registry import load_change_tools, load_tools
+
+    known = {**load_tools(), **load_change_tools()}
+    names = [tool["function"]["name"] for tool in tools]
+    if names:  # a change that was not offered is known all the same: the gate says why not
+        names = list(dict.fromkeys([*names, *load_change_tools()]))
+    return [OWN[name] if name in OWN else known[name].schema() for name in names]
+
+
+def _unfit(reply: Reply) -> str:
+    from tools.registry import load_change_tools, load_tools
+
+    known = {**load_tools(), **load_change_tools()}
+    for call in reply.calls:
+        if call.repaired and call.name in known and known[call.name].effect is not Effect.READ:
+            return f"a call of {call.name} must be whole: it changes something"
+    return ""
+
+
+def _given(messages: Sequence[Message]) -> str:
+    return "\n".join(text_of(m) for m in messages if m.get("role") in {"user", "tool"})
+
+
+def _told(messages: Sequence[Message], words: str) -> list[Message]:
+    if not words:
+        return list(messages)
+    last = messages[-1]
+    if last.get("role") != "user":
+        return [*messages, Message(role="user", content=words)]
+    return [*messages[:-1], Message(role="user", content=f"{text_of(last)}\n\n{words}")]
 
 
 def _hypothesis(arguments: Mapping[str, Any]) -> dict[str, str]:
@@ -231,76 +348,3 @@ def _hypothesis(arguments: Mapping[str, Any]) -> dict[str, str]:
         "why": f"the model believes: {text('why', 400)}",
         "against": text("against", 400) or "no runbook's rule supports it",
     }
-
-
-def _endpoint(context: TurnContext) -> tuple[EndpointConfig, str, int]:
-    """Return where to think: the stand-in that was consented to, else the patient."""
-    settings = context.settings
-    stand_in = _stand_in(context)
-    if stand_in is not None:
-        return stand_in, settings.stand_in.model, DEFAULT_WINDOW
-    look = context.look
-    facts = {} if look is None else {n: v for o in look.observations for n, v in o.facts.items()}
-    config = settings.endpoint_config()
-    url = look.target.url if look is not None and look.target.url else config.url
-    model = settings.model or str(facts.get("endpoint.model", ""))
-    window = facts.get("endpoint.window", DEFAULT_WINDOW)
-    return (
-        EndpointConfig(
-            url=url,
-            model=model,
-            api_key=config.api_key,
-            audience=_audience(url),
-            limits=config.limits,
-        ),
-        model,
-        window if isinstance(window, int) else DEFAULT_WINDOW,
-    )
-
-
-def _stand_in(context: TurnContext) -> EndpointConfig | None:
-    chosen = context.settings.stand_in
-    if not (chosen.base_url and chosen.consent):
-        return None
-    return EndpointConfig(
-        url=chosen.base_url.rstrip("/").removesuffix("/v1"),
-        model=chosen.model,
-        api_key=chosen.api_key.get_secret_value(),
-        limits=context.settings.limits.to_tools(),
-    )
-
-
-def _audience(url: str) -> str:
-    return url if url.startswith("https://") and url.endswith(".run.app") else ""
-
-
-def _token(config: EndpointConfig, context: TurnContext) -> Callable[[], Awaitable[str]] | None:
-    if not config.audience or config.api_key:
-        return None
-    from tools.google.identity import IdentityTokens
-
-    tokens = IdentityTokens(config.audience, impersonate=context.settings.impersonate)
-
-    async def token() -> str:
-        try:
-            return await tokens.token_for(config.url)
-        except GemmaSreError:
-            # A public service needs none, and a private one answers 403, which says so itself.
-            return "none"
-
-    return token
-
-
-def _emitter(context: TurnContext) -> Any:
-    def emit(kind: str, text: str) -> None:
-        context.emit(ReasoningDelta(text) if kind == "reasoning" else AnswerDelta(text))
-
-    return emit
-
-
-def _ids(evidence: list[str]) -> str:
-    return " ".join(f"[{ref}]" for ref in evidence[:4])
-
-
-def _prompt(name: str) -> str:
-    return resources.files("agent").joinpath("prompts", f"{name}.txt").read_text("utf-8").strip()

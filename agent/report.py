@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from runbooks.match import fill_fix
 from tools.domain import Observation, Target
 
 SCHEMA = 1
+_OWN_IDS = re.compile(r" \[E\d+\]")
 MAX_EVIDENCE = 40
 
 
@@ -82,6 +84,9 @@ def _cause(cause: Cause, evidence: EvidenceList) -> dict[str, Any]:
     if cause.failure is not None:
         block = cause.failure.block
         records = [block.records[line] for line in cause.failure.exception.lines[:3]]
+        launch = cause.failure.launch
+        if launch is not None and launch.args_record is not None:
+            records.append(launch.args_record)
         cited.extend(evidence.cite("logging", r.ref, r.text, r.time, r.origin) for r in records)
     cited.extend(evidence.observe_all(cause.proof))
     return {
@@ -104,7 +109,8 @@ def _explanation(cause: Cause) -> str:
             f" wrapper, in {cause.failure.block.process or 'the process'}."
         )
     meaning = cause.match.runbook.sections.get("Meaning", "").strip().split("\n\n")[0]
-    text = " ".join(meaning.split())
+    # Ids in a runbook point at its own section Evidence, not at this report's.
+    text = _OWN_IDS.sub("", " ".join(meaning.split()))
     if cause.match.blamed:
         options = ", ".join(f"{option} = {value!r}" for option, value in cause.match.blamed)
         text = f"{text} In this process's own arguments: {options}."

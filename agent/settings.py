@@ -44,18 +44,24 @@ class Limits(BaseModel):
     health: float = Field(default=5.0, gt=0)
     first_token: float = Field(default=30.0, gt=0)
     stall: float = Field(default=10.0, gt=0)
+    between_tokens: float = Field(default=20.0, gt=0)
     answer: float = Field(default=120.0, gt=0)
-    model_steps: int = Field(default=6, ge=1, le=50)
+    # How long a chat waits for an endpoint that starts; a diagnosis never waits for it.
+    cold_start: float = Field(default=300.0, ge=0)
+    # A turn: after this time, or this many steps, the model must answer with what it has.
+    turn: float = Field(default=300.0, gt=0)
+    model_steps: int = Field(default=6, ge=1, le=200)
 
     def to_tools(self) -> TimeLimits:
         """Return the part that the tools need."""
-        return TimeLimits(**self.model_dump(exclude={"model_steps"}))
+        return TimeLimits(**self.model_dump(exclude={"model_steps", "turn", "cold_start"}))
 
 
 class StandIn(BaseModel):
     """A second OpenAI-compatible endpoint that may think when the patient can't.
 
-    Incident data goes there, so it answers only when ``consent`` says so.
+    Incident data goes there, so it answers only when ``consent`` says so. With ``first`` it is
+    asked before the patient, which is then spared altogether.
     """
 
     model_config = {"extra": "forbid"}
@@ -64,6 +70,7 @@ class StandIn(BaseModel):
     model: str = ""
     api_key: SecretStr = SecretStr("")
     consent: bool = False
+    first: bool = False
 
 
 class Settings(BaseSettings):

@@ -6,7 +6,7 @@ independent proof that it ended or never became ready, or the refusal of the con
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -15,7 +15,7 @@ from agent.facts import Facts
 from agent.service_state import ServiceState, decide_state
 from runbooks.catalog import Catalog
 from runbooks.match import Match
-from tools.domain import Change, Failure, Gap, Observation, Origin, Target
+from tools.domain import Change, Failure, Gap, LogRecord, Observation, Origin, Target
 
 Level = Literal["healthy", "confirmed", "likely", "insufficient"]
 Confidence = Literal["confirmed", "likely"]
@@ -25,6 +25,21 @@ EXIT_CODES: dict[Level, int] = {"healthy": 0, "confirmed": 1, "likely": 1, "insu
 # Facts that prove, without the process's own words, that it ended or never became ready.
 _PROOF = ("logs.exit_code", "logs.signal", "logs.probe_failed", "run.revision_ready")
 MAX_HYPOTHESES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Lives:
+    """What the logs say of each instance's end and of each revision's readiness.
+
+    One instance's end proves nothing about another, and a revision that became ready nothing
+    about a newer one. ``endings`` are by instance, ``ready`` is the time at which the newest start
+    of a revision became ready; ``probe_revision`` is the revision whose start-up probe failed.
+    """
+
+    endings: Mapping[str, Observation] = field(default_factory=dict)
+    ready: Mapping[str, datetime] = field(default_factory=dict)
+    revisions: frozenset[str] = frozenset()
+    probe_revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +54,7 @@ class Findings:
     failures: tuple[Failure, ...] = ()
     cloud_calls: int = 0
     answered: bool = True  # False: nothing at all could be probed
+    lives: Lives | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,27 +99,28 @@ def conclude(findings: Findings, catalog: Catalog) -> Verdict:
     """Judge the findings."""
     facts = Facts(findings.observations)
     state = decide_state(facts)
+    lives = findings.lives or Lives()
     proof = _proof(facts)
     causes: list[Cause] = []
     hypotheses: list[Hypothesis] = []
     for match in findings.matches:
         if match.kind != "cause":
             continue
-        if past := _is_past(match, facts):
+        if past := _is_past(match, facts, lives):
             hypotheses.append(Hypothesis(f"{match.runbook.title} (earlier)", match.why, past))
         else:
-            causes.append(_cause_of(match, facts, proof))
+            causes.append(_cause_of(match, facts, _own_proof(_records(match), proof, lives)))
     explained = {id(q.block) for m in findings.matches for q in m.quotes if q.block is not None}
     unknown = [
         failure
         for failure in findings.failures
-        if id(failure.block) not in explained and not _failure_is_past(failure, facts)
+        if id(failure.block) not in explained and not _failure_is_past(failure, facts, lives)
     ]
     for failure in unknown:
         if any(_same_process(failure, cause) for cause in causes):
             hypotheses.append(_follow_up(failure))
         else:
-            causes.append(_pattern_cause(failure, proof))
+            causes.append(_pattern_cause(failure, _own_proof([failure.record], proof, lives)))
     hypotheses.extend(_from_symptoms(findings.matches, causes, catalog))
     level = _level(causes, facts, state)
     rests_on = tuple(facts.source(*state.rests_on)) if level != "insufficient" else ()
@@ -133,6 +150,33 @@ def _proof(facts: Facts) -> tuple[Observation, ...]:
         for observation in facts.source(*names)
         if observation.origin in {Origin.PLATFORM, Origin.CONTROL_PLANE}
     )
+
+
+def _own_proof(
+    records: Sequence[LogRecord], proof: tuple[Observation, ...], lives: Lives
+) -> tuple[Observation, ...]:
+    """Return the proof that is about the instances and revisions of these records."""
+    instances = {record.instance for record in records}
+    revisions = {record.revision for record in records}
+    if not records or "" in instances:
+        return proof
+    own = [lives.endings[name] for name in sorted(instances) if name in lives.endings]
+    kept: list[Observation] = []
+    for observation in proof:
+        if {"logs.exit_code", "logs.signal"} & observation.facts.keys():
+            if not lives.endings:
+                kept.append(observation)
+            continue
+        about = observation.facts.get("run.revision", "")
+        if "logs.probe_failed" in observation.facts:
+            about = lives.probe_revision
+        if not about or "" in revisions or about in revisions:
+            kept.append(observation)
+    return (*own, *kept)
+
+
+def _records(match: Match) -> list[LogRecord]:
+    return [quote.block.first for quote in match.quotes if quote.block is not None]
 
 
 def _cause_of(match: Match, facts: Facts, proof: tuple[Observation, ...]) -> Cause:
@@ -168,7 +212,7 @@ def _pattern_cause(failure: Failure, proof: tuple[Observation, ...]) -> Cause:
     )
 
 
-def _is_past(match: Match, facts: Facts) -> str:
+def _is_past(match: Match, facts: Facts, lives: Lives) -> str:
     """Return why the match belongs to an earlier start, empty when it is of now."""
     if any(quote.origin is Origin.CONTROL_PLANE for quote in match.quotes) and (
         facts.get("run.revision_ready") is not True
@@ -176,14 +220,22 @@ def _is_past(match: Match, facts: Facts) -> str:
         return ""
     if not match.quotes or all(quote.source != "logging" for quote in match.quotes):
         return ""
-    return _before_readiness(max((q.time for q in match.quotes if q.time), default=None), facts)
+    newest = max((q.time for q in match.quotes if q.time), default=None)
+    return _before_readiness(newest, _records(match), facts, lives)
 
 
-def _failure_is_past(failure: Failure, facts: Facts) -> bool:
-    return bool(_before_readiness(failure.record.time, facts))
+def _failure_is_past(failure: Failure, facts: Facts, lives: Lives) -> bool:
+    return bool(_before_readiness(failure.record.time, [failure.record], facts, lives))
 
 
-def _before_readiness(time: datetime | None, facts: Facts) -> str:
+def _before_readiness(
+    time: datetime | None, records: Iterable[LogRecord], facts: Facts, lives: Lives
+) -> str:
+    revisions = {record.revision for record in records}
+    if time is not None and revisions and revisions <= lives.revisions:
+        # Each revision has starts of its own: another one's readiness is no answer.
+        later = all(r in lives.ready and time <= lives.ready[r] for r in revisions)
+        return "the server became ready after it" if later else ""
     if facts.get("logs.ready") is not True:
         return ""
     (ready,) = facts.source("logs.ready")

@@ -39,6 +39,7 @@ from tools.logs.patterns import PatternMiner
 SEED = 20_260_606
 FRESH = 0.4
 _PIECE = 1 << 16
+_TURNS = 3
 
 
 def read_samples(folder: Path) -> dict[str, tuple[list[str], list[str]]]:
@@ -182,9 +183,9 @@ def measure_speed(samples: dict[str, tuple[list[str], list[str]]], count: int) -
     digits = vary_digits(pool, count)
     out: dict[str, Any] = {}
     for name, lines in (("digits", digits), ("fresh ids", add_fresh_ids(digits))):
-        # Twice each, in turns, and the better: other processes share the cores
+        # In turns, and the best of each: other processes share the cores and their caches
         ours, theirs = [], []
-        for _ in range(2):
+        for _ in range(_TURNS):
             ours.append(run_ours(lines))
             theirs.append(run_drain3(lines))
         (seconds, patterns), (drain_seconds, clusters) = min(ours), min(theirs)

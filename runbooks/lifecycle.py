@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tempfile
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 from runbooks.runbook import Runbook, Status, parse_runbook, render_runbook
 from tools.errors import RunbookError, UsageError
 
+_DRAFT_MARK = re.compile(r"^\*\*Draft, not reviewed\.\*\*[^\n]*\n+", re.MULTILINE)
 # From each status to the ones that may follow it.
 TRANSITIONS: dict[Status, tuple[Status, ...]] = {
     "draft": ("reviewed", "approved", "superseded"),
@@ -49,6 +52,48 @@ def save_runbook(runbook: Runbook, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         if path.exists():
             _keep(path, parse_runbook(path.read_text("utf-8"), str(path)), runbook)
+        _write(path, text)
+    except OSError as error:
+        raise RunbookError(
+            f"{path}: it can't be written: {error.strerror}.",
+            fix="Choose another folder, or correct its permissions.",
+            path=str(path),
+        ) from error
+    return path
+
+
+def approved_text(runbook: Runbook, day: date) -> str:
+    """Return a runbook's own text as an approved one: the status, the day, no mark of a draft.
+
+    The rest stays as the person wrote it, comments included. Raises UsageError if the status
+    can't become approved.
+    """
+    if "approved" not in TRANSITIONS[runbook.status] and runbook.status != "approved":
+        advance(runbook, "approved")  # raises with what it can become
+    text = runbook.text or render_runbook(runbook)
+    front, mark, body = text.partition("\n---\n")
+    for key, value in (("status", "approved"), ("reviewed", day.isoformat())):
+        line = re.compile(rf"^{key}:.*$", re.MULTILINE)
+        front = (
+            line.sub(f"{key}: {value}", front) if line.search(front) else f"{front}\n{key}: {value}"
+        )
+    return front + mark + _DRAFT_MARK.sub("", body, count=1)
+
+
+def save_text(text: str, runbook: Runbook, folder: Path) -> Path:
+    """Write a runbook's text as it stands into a folder, the version before kept as superseded.
+
+    A runbook that already lies in the folder is replaced where it is. Raises RunbookError if the
+    folder can't be written.
+    """
+    path = Path(runbook.path) if runbook.path else folder / f"{runbook.id}.md"
+    if not path.is_absolute() or folder.resolve() not in path.resolve().parents:
+        path = folder / f"{runbook.id}.md"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            old = parse_runbook(path.read_text("utf-8"), str(path))
+            _keep(path, old, parse_runbook(text, str(path)))
         _write(path, text)
     except OSError as error:
         raise RunbookError(

@@ -43,6 +43,9 @@ STALE_AFTER = timedelta(days=365)
 PROGRAMS = ("gcloud", "vllm", "curl", "docker", "kubectl")
 _EVIDENCE_ID = re.compile(r"\[(E\d+)\]")
 _EVIDENCE_ENTRY = re.compile(r"^- \*\*(E\d+)\*\*", re.MULTILINE)
+_CITING = re.compile(r"[^\n]*?(?:\[E\d+\][ ,]*)+")  # up to the ids that a sentence cites
+_QUOTED = re.compile(r'["“]([^"“”\n]{3,})["”]')
+_CODE = re.compile(r"^(```|~~~).*?^\1|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +147,20 @@ def _commands(runbook: Runbook) -> Iterator[Finding]:
 
 
 def _evidence(runbook: Runbook) -> Iterator[Finding]:
-    known = set(_EVIDENCE_ENTRY.findall(runbook.sections.get("Evidence", "")))
+    entries = _EVIDENCE_ENTRY.split(runbook.sections.get("Evidence", ""))
+    known = dict(zip(entries[1::2], entries[2::2], strict=True))
     for name, text in runbook.sections.items():
-        for evidence in dict.fromkeys(_EVIDENCE_ID.findall(text)):
+        prose = _CODE.sub("", text)  # what a log printed cites nothing
+        for evidence in dict.fromkeys(_EVIDENCE_ID.findall(prose)):
             if evidence not in known:
                 yield _error(name, f"{evidence} does not stand in the section Evidence")
+        if name == "Evidence":
+            continue
+        for sentence in _CITING.findall(prose):
+            cited = [known[ref] for ref in _EVIDENCE_ID.findall(sentence) if ref in known]
+            for quote in _QUOTED.findall(sentence):
+                if cited and not any(quote in entry for entry in cited):
+                    yield _error(name, f"the evidence does not hold the quote {quote[:80]!r}")
 
 
 def _signature(runbook: Runbook, catalog: Catalog) -> Iterator[Finding]:
@@ -176,6 +188,8 @@ def related(runbook: Runbook, other: Runbook) -> bool:
         runbook.id in other.excludes
         or (runbook.kind != "cause" and other.id in runbook.may_be)
         or (other.kind != "cause" and runbook.id in other.may_be)
+        # A draft made with an entry left out says so, and displaces it once it is approved.
+        or (runbook.status != "shipped" and other.id in runbook.excludes)
     )
 
 

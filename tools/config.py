@@ -20,7 +20,8 @@ class TimeLimits:
     connect: float = 3.0  # TCP and TLS to the endpoint
     health: float = 5.0  # one endpoint probe
     first_token: float = 30.0  # model: request sent to first token
-    stall: float = 10.0  # model: between two tokens, before the stall is shown
+    stall: float = 10.0  # model: silence before the stall is shown
+    between_tokens: float = 20.0  # model: silence between two tokens, before it is the end
     answer: float = 120.0  # model: one whole answer
 
 

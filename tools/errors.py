@@ -15,6 +15,7 @@
     │   ├── EndpointRefused     connection refused or reset, name not resolved
     │   ├── EndpointStalled     accepted the connection, then said nothing in time
     │   └── EndpointNonsense    an answer that the protocol does not allow
+    ├── ApprovalStale           the live state is not the one that a person approved
     ├── RunbookError            a runbook that can't be read
     └── StateError              state.db can't be read or written
 """
@@ -110,6 +111,10 @@ class EndpointStalled(EndpointError):
 
 class EndpointNonsense(EndpointError):
     """An answer that the protocol does not allow."""
+
+
+class ApprovalStale(GemmaSreError):
+    """The live state is not the one that a person approved; nothing was done."""
 
 
 class RunbookError(GemmaSreError):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import json
 import types
 import typing
 from collections.abc import Awaitable, Callable, Mapping
@@ -34,6 +36,8 @@ class ToolContext:
     config: CloudConfig
     endpoint: EndpointConfig
     cloud: Cloud | None = None  # None: no cloud configured, only the endpoint and files
+    # The digest of the live state that a person approved; a change compares it before it acts.
+    approved: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +50,53 @@ class ToolResult:
     records: tuple[LogRecord, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a change would do, read from the live state; a person decides on it.
+
+    ``before`` and ``after`` are JSON. ``state`` is the digest of everything that the change rests
+    on: an approval holds only while it stays the same. ``confirm`` is what a person types to
+    approve a DESTROY.
+    """
+
+    does: str
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    state: str
+    blast_radius: str
+    undo: str
+    cost: str = ""  # the difference, empty when not known
+    confirm: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What the live state says of a change whose result nobody saw."""
+
+    outcome: Literal["done", "not_done", "unknown"]
+    detail: str
+
+
 Run = Callable[..., Awaitable[ToolResult]]
+Previewer = Callable[..., Awaitable[Preview]]
+Reconciler = Callable[..., Awaitable[Reconciled]]
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A named call with its JSON schema; ``run`` takes the context first."""
+    """A named call with its JSON schema; ``run`` takes the context first.
+
+    ``preview`` and ``reconcile`` belong to changes and read only. ``preview`` takes what ``run``
+    takes; ``reconcile`` takes the context, what the preview called ``before``, and the arguments.
+    """
 
     name: str
     description: str
     parameters: Mapping[str, Any]
     effect: Effect
     run: Run = field(repr=False)
+    preview: Previewer | None = field(default=None, repr=False)
+    reconcile: Reconciler | None = field(default=None, repr=False)
 
     def schema(self) -> dict[str, Any]:
         """Return the tool as the chat completions API wants it."""
@@ -71,7 +110,9 @@ class Tool:
         }
 
 
-def tool(effect: Effect) -> Callable[[Run], Tool]:
+def tool(
+    effect: Effect, *, preview: Previewer | None = None, reconcile: Reconciler | None = None
+) -> Callable[[Run], Tool]:
     """Make a tool of an async function whose first parameter is the ToolContext."""
 
     def wrap(run: Run) -> Tool:
@@ -84,9 +125,17 @@ def tool(effect: Effect) -> Callable[[Run], Tool]:
             parameters=_parameters(run),
             effect=effect,
             run=run,
+            preview=preview,
+            reconcile=reconcile,
         )
 
     return wrap
+
+
+def state_digest(state: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a JSON state, independent of the order of its keys."""
+    text = json.dumps(state, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def check_arguments(tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any]:

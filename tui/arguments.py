@@ -67,6 +67,13 @@ def diagnose(parser: argparse.ArgumentParser) -> None:
         help="probe a service scaled to zero too (it starts, and costs)",
     )
     source.add_argument("--rules-only", action="store_true", help="do not ask the model")
+    source.add_argument(
+        "--without-runbook",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="leave a runbook out, to see what is recognised without it",
+    )
     output = parser.add_argument_group("output")
     style = output.add_mutually_exclusive_group()
     style.add_argument("--json", action="store_true", help="print the report as JSON")

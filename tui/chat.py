@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
         await asyncio.to_thread(preload, bool(args.demo))
         settings = settings_of(args)
         demo, session = args.demo or "", args.session or ""
-        async with open_session(settings, demo=demo, session=session) as opened:
+        async with open_session(settings, demo=demo, session=session, interactive=True) as opened:
             yield opened
 
     app = ChatApp(connect, first=getattr(args, "first", ""))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import sys
 
-from tui.commands import COMMANDS, GROUP_DEFAULTS, Command, nearest, on_command_line
+from tui.command import Command
+from tui.commands import COMMANDS, GROUP_DEFAULTS, nearest, on_command_line
 from tui.version import VERSION
 
 TYPE_CHECKING = False  # see tui.commands

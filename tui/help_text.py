@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tui.commands import COMMANDS, GROUPS, Command, in_chat, on_command_line
+from tui.command import Command
+from tui.commands import COMMANDS, GROUPS, in_chat, on_command_line
 
 TYPE_CHECKING = False  # see tui.commands
 if TYPE_CHECKING:

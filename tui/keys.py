@@ -9,11 +9,21 @@ from tui.screens.chat import ChatScreen
 from tui.screens.incidents import IncidentsScreen
 from tui.transcript import Transcript
 from tui.widgets.answer import FrozenAnswer
+from tui.widgets.approval_card import ApprovalCard
 from tui.widgets.card import Card
 from tui.widgets.prompt import Prompt
 from tui.widgets.verdict_card import VerdictCard
 
-PLACES = (Prompt, ChatScreen, Transcript, Card, FrozenAnswer, VerdictCard, IncidentsScreen)
+PLACES = (
+    Prompt,
+    ChatScreen,
+    Transcript,
+    Card,
+    FrozenAnswer,
+    VerdictCard,
+    ApprovalCard,
+    IncidentsScreen,
+)
 
 
 def bindings() -> list[Binding]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from textual.message import Message
+
+from agent.events import Decision
 
 
 class Submitted(Message):
@@ -11,6 +15,16 @@ class Submitted(Message):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.text = text
+
+
+class Decided(Message):
+    """The user has decided on every call of an approval; ``summary`` says it in a few words."""
+
+    def __init__(self, approval: str, decisions: Mapping[str, Decision], summary: str) -> None:
+        super().__init__()
+        self.approval = approval
+        self.decisions = decisions
+        self.summary = summary
 
 
 class CopyAsked(Message):

@@ -6,7 +6,8 @@ from functools import partial
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
-from tui.commands import Command, in_chat
+from tui.command import Command
+from tui.commands import in_chat
 
 
 class TableCommands(Provider):

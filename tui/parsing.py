@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from tools.errors import UsageError
-from tui.commands import GROUPS, Command, nearest, on_command_line
+from tui.command import Command
+from tui.commands import GROUPS, nearest, on_command_line
 
 PROGRAM = "gemma-sre"
 

@@ -72,6 +72,11 @@ def similar_lines(report: Report) -> Iterator[str]:
         line = f"{one_line(other.get('id', ''))}  {one_line(other.get('title', ''))}".strip()
         when = one_line(other.get("last_seen") or other.get("opened") or "")
         parts = [part for part in (one_line(other.get("status", "")), when[:16]) if part]
+        if other.get("times"):
+            parts.append(f"seen {int(_number(other['times']))}× before")
+        fixed = one_line(other.get("fixed_by") or other.get("resolution") or "")
+        if fixed:
+            parts.append(f"last fixed by: {fixed}")
         yield f"{line} ({', '.join(parts)})" if parts else line
 
 

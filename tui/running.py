@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from agent.events import Event
+from agent.events import ApprovalAsked, Decision, Event
 from tools.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +28,22 @@ class Conversation(Protocol):
 
     def ask(self, text: str, /) -> AsyncIterator[Event]:
         """Answer one question."""
+        ...
+
+    def approve(self, approval: str, decisions: Mapping[str, Decision], /) -> AsyncIterator[Event]:
+        """Go on with the turn that waits, with a decision for each call."""
+        ...
+
+    async def pending_approval(self) -> ApprovalAsked | None:
+        """Return what a person still has to decide, after a restart too."""
+        ...
+
+    def was_cut_off(self) -> bool:
+        """Return whether a turn was cut off after an approval."""
+        ...
+
+    def resume(self) -> AsyncIterator[Event]:
+        """Go on with the turn that was cut off."""
         ...
 
     async def cancel(self) -> None:
@@ -87,6 +103,7 @@ def request_of(args: argparse.Namespace) -> DiagnoseRequest:
         rules_only=args.rules_only,
         record=not args.no_record,
         wake=args.wake,
+        without=tuple(getattr(args, "without_runbook", ())),
     )
 
 
@@ -103,11 +120,17 @@ class Opened:
 
 @contextlib.asynccontextmanager
 async def open_session(
-    settings: Settings, *, demo: str = "", session: str = "", request: DiagnoseRequest | None = None
+    settings: Settings,
+    *,
+    demo: str = "",
+    session: str = "",
+    request: DiagnoseRequest | None = None,
+    interactive: bool = False,
 ) -> AsyncIterator[Opened]:
     """Open a session, on a simulated cloud when ``demo`` names one; close both in the end.
 
-    With a request, the session is the one in which a killed process left that diagnosis.
+    With a request, the session is the one in which a killed process left that diagnosis. Only an
+    ``interactive`` one may ask a person to approve a change; any other refuses it.
     """
     from agent.session import Session
 
@@ -119,7 +142,7 @@ async def open_session(
         if request is not None:
             opened = await Session.open_for(settings, request)
         else:
-            opened = await Session.open(settings, session=session or None)
+            opened = await Session.open(settings, session=session or None, interactive=interactive)
         stack.push_async_callback(opened.close)
         place = (settings.project, settings.zone or settings.location)
         yield Opened(

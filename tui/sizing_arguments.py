@@ -20,6 +20,7 @@ def add_fit_arguments(parser: argparse.ArgumentParser) -> None:
         "--boot-log", metavar="FILE", default="", help="take what this start measured"
     )
     parser.add_argument("--cold", action="store_true", help="first start: nothing compiled yet")
+    _service(parser, "--service", "take what its newest start measured, from Cloud Logging")
     _json(parser)
     _rest(parser, "vllm_flags", "options of `vllm serve`")
     parser.epilog = "Exit codes: 0 it fits, 1 it does not, 2 wrong usage."
@@ -42,6 +43,18 @@ def add_cost_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="only this kind of offer",
     )
+    parser.add_argument(
+        "--refresh", action="store_true", help="read the prices from Google's catalogue first"
+    )
+    parser.add_argument(
+        "--logs",
+        action="extend",
+        nargs="+",
+        metavar="FILE",
+        default=[],
+        help="exported logs: how long earlier starts took",
+    )
+    _service(parser, "--service", "how long its starts took, from Cloud Logging and state.db")
     _json(parser)
     _rest(parser, "vllm_flags", "options of `vllm serve`")
 
@@ -102,12 +115,35 @@ def add_lint_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_memory_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `memory` takes."""
+    _service(parser, "service", "a running service; its newest start is read from Cloud Logging")
     parser.add_argument("--boot-log", metavar="FILE", default="", help="the log of a start")
     parser.add_argument("--logs", metavar="FILE", default="", help="the same, an export of logs")
     parser.add_argument("--metrics", metavar="FILE", default="", help="the text of /metrics")
-    parser.add_argument("--accelerator", default="", metavar="A", help="to compare with a size")
+    parser.add_argument("--accelerator", default="", metavar="A", help="when it is not found out")
     parser.add_argument("--model", default="", metavar="M", help="when the log names none")
     _json(parser)
+
+
+def add_refresh_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `prices refresh` takes."""
+    parser.add_argument("--region", default="", metavar="R", help="price this region too")
+    parser.add_argument(
+        "--demo", action="store_true", help="read a simulated catalogue, and keep nothing"
+    )
+    _json(parser)
+
+
+def _service(parser: argparse.ArgumentParser, name: str, what: str) -> None:
+    if name.startswith("--"):
+        parser.add_argument(name, metavar="NAME", default="", help=what)
+    else:
+        parser.add_argument(name, nargs="?", metavar="SERVICE", default="", help=what)
+    group = parser.add_argument_group("where")
+    group.add_argument("--project", metavar="P", help="Google Cloud project")
+    group.add_argument("--location", metavar="L", help="region, such as us-central1")
+    group.add_argument("--zone", metavar="Z", help="zone, for TPUs")
+    group.add_argument("--base-url", metavar="URL", help="the vLLM endpoint")
+    group.add_argument("--demo", metavar="NAME|FILE", help="use a simulated cloud")
 
 
 def _what(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from tui.sizing_arguments import (
     add_memory_arguments,
     add_recommend_arguments,
 )
+from tui.sizing_text import BAR_WIDTH, cost_text, fit_text
 
 TYPE_CHECKING = False  # see tui.commands
 if TYPE_CHECKING:
@@ -18,62 +19,81 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from tools.sizing.bootlog import BootLog
+    from tools.sizing.cost import CostResult
     from tools.sizing.fit import FitResult
+    from tools.sizing.live import Running
     from tools.sizing.request import FitRequest
+    from tools.vllm.metrics import EndpointMetrics
 
 FINDINGS = 1  # exit code of lint with an error, and of fit when it does not fit
-BAR_WIDTH = 60
+MANY = 1e5  # from here on a figure is shown whole, not in powers of ten
 
 
 def run_fit(args: argparse.Namespace) -> int:
     """Print whether it fits; return 0 if it does, 1 if not."""
-    from datetime import UTC, datetime
-
-    from tools.sizing.fit import fit
-
-    result = fit(_request(args), today=datetime.now(UTC).date())
+    result, gaps = _fit(args)
     if args.json:
         _print_json(result.to_json())
     else:
-        _print(_fit_text(result))
+        _print([*fit_text(result), *gaps])
     return 0 if result.fits else FINDINGS
+
+
+def fit_lines(args: argparse.Namespace) -> list[str]:
+    """Return what `fit` prints, for the chat; the sources stay on the command line."""
+    result, gaps = _fit(args)
+    return [*fit_text(result, sources=False), *gaps]
+
+
+def _fit(args: argparse.Namespace) -> tuple[FitResult, list[str]]:
+    from datetime import UTC, datetime
+
+    from tools.sizing.fit import fit_measured
+
+    log, gaps = _log(args)
+    return fit_measured(_request(args, log), log, today=datetime.now(UTC).date()), gaps
 
 
 def run_cost(args: argparse.Namespace) -> int:
     """Print what a deployment costs."""
+    result, gaps = _cost(args)
+    if args.json:
+        _print_json(result.to_json())
+    else:
+        _print([*cost_text(result), *gaps])
+    return 0
+
+
+def cost_lines(args: argparse.Namespace) -> list[str]:
+    """Return what `cost` prints, for the chat."""
+    result, gaps = _cost(args)
+    return [*cost_text(result), *gaps]
+
+
+def _cost(args: argparse.Namespace) -> tuple[CostResult, list[str]]:
     from datetime import UTC, datetime
 
     from tools.sizing.cost import CostRequest, cost
 
+    if args.refresh:
+        from tui.sizing_prices import refresh_now
+
+        sys.stderr.write(refresh_now() + "\n")
+    history, gaps = _history(args)
     result = cost(
         CostRequest(
-            _request(args),
+            _request(args, None),
             duty=args.duty,
             users=args.users,
             context=args.context,
             tokens_per_s=args.tokens_per_s,
             kind=args.kind,
+            history=history,
         ),
         today=datetime.now(UTC).date(),
     )
-    if args.json:
-        _print_json(result.to_json())
-        return 0
-    lines = [
-        f"{one.offer.kind:<11} {one.hour:>8.2f} USD/h {one.month:>9,.0f} USD/month "
-        f"{one.million_tokens:>8.2f} USD/M tokens  {one.offer.where}, {one.offer.region} "
-        f"({one.offer.day})"
-        for one in result.offers
-    ]
-    lines += ["", "Cold start:"]
-    lines += [
-        f"  {phase.name}: {phase.low:.0f} s"
-        + ("" if phase.low == phase.high else f" to {phase.high:.0f} s")
-        + (" (measured)" if phase.measured else "")
-        for phase in result.cold_start
-    ]
-    _print([*lines, "", *result.explanation])
-    return 0
+    return result, gaps
 
 
 def run_recommend(args: argparse.Namespace) -> int:
@@ -159,36 +179,77 @@ def run_memory(args: argparse.Namespace) -> int:
     from tools.sizing.layout import layout
 
     path = args.boot_log or args.logs
-    if not path:
-        raise UsageError("No log is given.", fix="Give --boot-log FILE, the log of a start.")
+    live = _live(args)
+    if not path and live is None:
+        raise UsageError(
+            "Neither a service nor a log is given.",
+            fix="Name a service, or give --boot-log FILE, the log of a start.",
+        )
+    log = bootlog.read(path) if path else live.log if live else bootlog.BootLog()
+    metrics = _metrics(args.metrics) if args.metrics else live.metrics if live else None
     found = layout(
-        bootlog.read(path),
+        log,
         model=args.model,
-        accelerator=args.accelerator,
-        metrics=_gauges(args.metrics),
+        accelerator=args.accelerator or (live.accelerator if live else ""),
+        count=live.count if live else 0,
+        used=metrics.kv_usage if metrics else None,
+        cache=metrics.cache_config if metrics else None,
     )
+    gaps = [f"Not seen: {gap}." for gap in live.gaps] if live else []
     if args.json:
-        _print_json(found.to_json())
+        _print_json({**found.to_json(), "source": log.source, "gaps": gaps})
         return 0
-    lines = []
+    lines = [f"From {log.source}:"] if log.source else []
     for figure in found.figures:
         value = f"{figure.value:,g}" if isinstance(figure.value, float) else str(figure.value)
+        if isinstance(figure.value, float) and figure.value >= MANY:
+            value = f"{figure.value:,.0f}"
         lines.append(f"{figure.name:<34} {value:>14} {figure.unit:<9} {figure.how}")
     if found.estimate:
         lines += ["", "Estimated:", memory_bar(found.estimate, BAR_WIDTH)]
-    _print([*lines, "", *found.explanation])
+    _print([*lines, "", *found.explanation, *gaps])
     return 0
 
 
-def _request(args: argparse.Namespace) -> FitRequest:
+def _live(args: argparse.Namespace, *, ask_endpoint: bool = True) -> Running | None:
+    if not (args.service or args.demo):
+        return None
+    from tui.sizing_live import running_service
+
+    return running_service(args, ask_endpoint=ask_endpoint)[0]
+
+
+def _log(args: argparse.Namespace) -> tuple[BootLog | None, list[str]]:
+    """Return the boot log of a file or of a running service, and what could not be seen."""
+    if args.boot_log:
+        from tools.sizing import bootlog
+
+        return bootlog.read(args.boot_log), []
+    live = _live(args, ask_endpoint=False)
+    if live is None:
+        return None, []
+    return live.log, ["", *(f"Not seen: {gap}." for gap in live.gaps)] if live.gaps else []
+
+
+def _history(args: argparse.Namespace) -> tuple[dict[str, tuple[float, ...]], list[str]]:
+    if not (args.logs or args.service or args.demo):
+        return {}, []
+    from tools.sizing.starts import history, observed_starts
+
+    if args.logs:
+        from tools.logs.sources import read_logs
+
+        return history(observed_starts(read_logs(args.logs))), []
+    from tui.sizing_live import running_service
+
+    live, starts = running_service(args, ask_endpoint=False)
+    return history(starts), ["", *(f"Not seen: {gap}." for gap in live.gaps)] if live.gaps else []
+
+
+def _request(args: argparse.Namespace, log: BootLog | None) -> FitRequest:
     from tools.sizing.request import FitRequest
     from tools.sizing.version import LATEST
 
-    log = None
-    if getattr(args, "boot_log", ""):
-        from tools.sizing import bootlog
-
-        log = bootlog.read(args.boot_log)
     return FitRequest(
         model=args.model,
         accelerator=args.accelerator,
@@ -208,29 +269,6 @@ def _printed(values: Any) -> Any:
 
     named = {key: value for key, value in values.items() if key not in {"model", "model_tag"}}
     return read(named) if named else ()
-
-
-def _fit_text(result: FitResult) -> list[str]:
-    from tools.sizing.bar import memory_bar
-
-    word = "fits" if result.fits else result.outcome.replace("_", " ")
-    lines = [word, memory_bar(result, BAR_WIDTH), "", *result.explanation]
-    lines.append(f"Decoding: at most {result.ceiling:.1f} tokens/s for one request.")
-    if result.offer and result.usd_per_hour:
-        lines.append(
-            f"Price: {result.usd_per_hour:.2f} USD an hour ({result.offer.where}, "
-            f"{result.offer.day})."
-        )
-    helping = [one for one in result.advice if one.outcome == "fits"]
-    useless = [one for one in result.advice if one.outcome != "fits"]
-    if helping:
-        lines += ["", "What makes it fit, computed again:" if not result.fits else "To start:"]
-        lines += [f"  {one.change}: {one.effect}" for one in helping]
-    if useless:
-        lines += ["", "What does not help:"]
-        lines += [f"  {one.change}: {one.effect} ({one.outcome})" for one in useless]
-    lines += ["", "Sources:", *(f"  {source}" for source in result.sources)]
-    return lines
 
 
 def _lint_source(args: argparse.Namespace) -> tuple[Any, dict[str, str], str]:
@@ -278,18 +316,10 @@ def _lint_source(args: argparse.Namespace) -> tuple[Any, dict[str, str], str]:
     )
 
 
-def _gauges(path: str) -> dict[str, float]:
-    if not path:
-        return {}
-    found: dict[str, float] = {}
-    for line in _text(path).splitlines():
-        name, _, rest = line.partition("{")
-        if line.startswith("vllm:") and rest:
-            try:
-                found[name] = float(rest.rpartition(" ")[2])
-            except ValueError:
-                continue
-    return found
+def _metrics(path: str) -> EndpointMetrics:
+    from tools.vllm.metrics import parse_metrics
+
+    return parse_metrics(_text(path))
 
 
 def _text(path: str) -> str:

@@ -8,6 +8,7 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widget import Widget
+from textual.widgets import TextArea
 
 from agent.events import (
     AnswerDelta,
@@ -24,8 +25,8 @@ from agent.events import (
     TurnStarted,
     VerdictReached,
 )
-from tui.plain import one_line
 from tui.widgets.answer import FrozenAnswer, LiveAnswer
+from tui.widgets.approval_card import ApprovalCard
 from tui.widgets.notes import Notice, Question
 from tui.widgets.reasoning import Reasoning
 from tui.widgets.tool_card import ToolCard
@@ -93,8 +94,8 @@ class Transcript(VerticalScroll, can_focus=False):
                     )
                 )
             case ApprovalAsked():
-                calls = "\n".join(f"  {one_line(dict(call))}" for call in event.calls)
-                await self.add(Notice(f"Waiting for approval of:\n{calls}", "warning"))
+                await self._end_streams()
+                await self._ask_approval(ApprovalCard(event))
             case VerdictReached():
                 await self._end_streams()
                 await self._show_verdict(VerdictCard(event.report))
@@ -148,6 +149,17 @@ class Transcript(VerticalScroll, can_focus=False):
             cards[at + by].focus()
         elif at + by >= len(cards):
             self.screen.query_one("#prompt").focus()
+
+    async def _ask_approval(self, card: ApprovalCard) -> None:
+        self._verdict = None
+        self.anchor()
+        await self.add(card)
+        # A person who is writing keeps the prompt: their next letter must not be an answer.
+        prompt = self.screen.query_one("#prompt", TextArea)
+        if prompt.text.strip():
+            await self.add(Notice("Shift+Tab goes to what waits for your approval.", "warning"))
+        else:
+            card.focus()
 
     async def _show_verdict(self, card: VerdictCard) -> None:
         # The cause stands at the card's top, which the end of a long card would push away.

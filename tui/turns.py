@@ -29,6 +29,7 @@ class Turns:
         self._waiting: deque[Turn] = deque()
         self._arrived = asyncio.Event()
         self.current: Turn | None = None
+        self.held = False  # a person must decide first: nothing else begins
 
     @property
     def waiting(self) -> int:
@@ -40,6 +41,20 @@ class Turns:
         self._waiting.append(turn)
         self._arrived.set()
 
+    def hold(self) -> None:
+        """Begin no turn until one is put first, or all is let go."""
+        self.held = True
+
+    def put_first(self, turn: Turn) -> None:
+        """Add a turn before all others, and go on."""
+        self._waiting.appendleft(turn)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Go on with the turns that wait."""
+        self.held = False
+        self._arrived.set()
+
     def drop_waiting(self) -> int:
         """Forget the turns that have not begun, and return how many they were."""
         count = len(self._waiting)
@@ -48,7 +63,7 @@ class Turns:
 
     async def next(self) -> Turn:
         """Wait for the next turn; it is then the current one."""
-        while not self._waiting:
+        while self.held or not self._waiting:
             self._arrived.clear()
             await self._arrived.wait()
         self.current = self._waiting.popleft()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -28,9 +29,10 @@ BEHAVIOURS = {
     "empty_body": "",
     "empty_reply": "empty reply",
     "only_reasoning": "only thought",
-    "cut_tool_call": "cut or no JSON",
-    "tool_call_as_text": "written as text",
-    "stall_stream": "within",
+    # Mended and run; what then comes again and again is a loop, which a breaker ends.
+    "cut_tool_call": "the same call again and again",
+    "tool_call_as_text": "the same call again and again",
+    "stall_stream": "the stream stopped after 6 tokens",
     "cut_stream": "",
 }
 
@@ -53,24 +55,45 @@ async def test_the_patient_misbehaves(diagnose: Diagnose, behaviour: str) -> Non
 @pytest.mark.parametrize(
     "reply",
     [
-        {"content": "<|tool_call>call:read_logs{}<tool_call|>"},
+        {"content": "<|tool_call>"},
+        {"content": "<|tool_call>call:"},
         {"content": ""},
         {"content": "   "},
         {"reasoning": "hm", "content": "", "finish_reason": "length"},
     ],
 )
-async def test_what_is_no_answer_is_told_once_and_never_shown(
+async def test_what_is_no_answer_is_told_once_then_forced_and_never_shown(
     diagnose: Diagnose, reply: dict[str, Any]
 ) -> None:
-    cut = reply.get("finish_reason") == "length"
-    scenario = load_scenario("int4-kernel-l4").with_chat([{"reply": reply}] * (1 if cut else 2))
-    async with SimulatedCloud(scenario) as cloud:
+    steps = [
+        {"reply": reply},
+        {"expect": {"contains": ["That reply can't be used"]}, "reply": reply},
+        {"expect": {"contains": ["one JSON object"]}, "reply": {"raw": "data: [DONE]\n\n"}},
+    ]
+    async with SimulatedCloud(load_scenario("int4-kernel-l4").with_chat(steps)) as cloud:
         diagnosed = await diagnose(cloud)
         cloud.assert_script_used()
     assert diagnosed.core() == EXPECTED
     assert diagnosed.report["brain"]["mode"] == "rules"
     shown = "".join(e.text for e in diagnosed.events if isinstance(e, AnswerDelta))
     assert "<" not in shown
+
+
+async def test_the_enforced_step_is_the_last_resort(diagnose: Diagnose) -> None:
+    step = {"action": "answer", "answer": "It is the kernel [E1]."}
+    steps = [
+        {"reply": {"content": ""}},
+        {"reply": {"content": "<|tool_call>"}},
+        {"reply": {"content": json.dumps(step)}},
+    ]
+    async with SimulatedCloud(load_scenario("int4-kernel-l4").with_chat(steps)) as cloud:
+        diagnosed = await diagnose(cloud)
+        cloud.assert_script_used()
+    assert diagnosed.report["brain"]["mode"] == "model"
+    (answer,) = (e for e in diagnosed.events if isinstance(e, AnswerFinished))
+    assert answer.text.startswith("It is the kernel [E1].")
+    shown = "".join(e.text for e in diagnosed.events if isinstance(e, AnswerDelta))
+    assert "action" not in shown
 
 
 async def test_a_second_try_that_works_is_the_answer(diagnose: Diagnose) -> None:

@@ -163,3 +163,20 @@ async def test_a_question_about_the_state_is_answered_without_a_model(settings: 
     answer = next(e for e in events if type(e).__name__ == "AnswerFinished")
     assert answer.author == "rules"
     assert "embedding" in answer.text
+
+
+async def test_nothing_at_all_that_could_be_probed_is_one_sentence(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # Credentials that can't be read stand for a machine that has none: no network is asked.
+    broken = tmp_path / "adc.json"
+    broken.write_text("{}")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(broken))
+    chosen = settings.model_copy(update={"project": "p", "location": "us-central1"})
+    session = await Session.open(chosen)
+    request = DiagnoseRequest(service="x", kind="cloud-run")
+    events = [event async for event in session.diagnose(request)]
+    await session.close()
+    (failed,) = (event for event in events if isinstance(event, TurnFailed))
+    assert failed.exit_code == 2
+    assert "Nothing at all could be probed" in failed.message

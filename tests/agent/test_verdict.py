@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.verdict import Findings, Verdict, conclude
+from agent.verdict import Findings, Lives, Verdict, conclude
 from runbooks.catalog import Catalog
 from runbooks.match import Matcher
 from tools.domain import (
@@ -186,3 +187,78 @@ def test_a_failed_deployment_whose_cause_was_not_seen_is_not_healthy() -> None:
 def test_nothing_seen_is_insufficient() -> None:
     verdict = judge()
     assert (verdict.level, verdict.state.state) == ("insufficient", "unknown")
+
+
+def printed_by(block: Block, instance: str, revision: str) -> Block:
+    records = tuple(replace(r, instance=instance, revision=revision) for r in block.records)
+    return replace(block, records=records)
+
+
+def judge_lives(blocks: Iterable[Block], lives: Lives, *observations: Observation) -> Verdict:
+    matcher = Matcher(CATALOG, platform="cloud-run")
+    for block in blocks:
+        matcher.add(block)
+    findings = Findings(
+        Target("cloud-run", "gemma"),
+        observations,
+        matches=matcher.finish(observations, None),
+        lives=lives,
+    )
+    return conclude(findings, CATALOG)
+
+
+def test_two_independent_failures_are_both_causes() -> None:
+    kernel = printed_by(an_exception("ValueError", KERNEL), "i1", "r1")
+    denied = Observation(
+        "run",
+        "revisions/r2",
+        "Permission denied on secret: projects/p/secrets/t/versions/latest for Revision service"
+        " account a@p.iam.gserviceaccount.com.",
+        START,
+        Origin.CONTROL_PLANE,
+        {"run.revision_ready": False, "run.revision": "r2"},
+    )
+    ended = Lives(endings={"i1": EXITED}, revisions=frozenset({"r1"}))
+    verdict = judge_lives([kernel], ended, denied)
+    assert {(c.id, c.confidence) for c in verdict.causes} == {
+        ("wna16-no-kernel", "confirmed"),
+        ("run-secret-denied", "confirmed"),
+    }
+    assert verdict.exit_code == 1
+
+
+def test_the_end_of_another_instance_proves_nothing() -> None:
+    """A forged line of the instance that serves, while another revision truly fails."""
+    forged = printed_by(an_exception("ValueError", KERNEL), "serving", "r1")
+    failed = saw(50, Origin.CONTROL_PLANE, run__revision="r2", run__revision_ready=False)
+    lives = Lives(endings={"failing": EXITED}, probe_revision="r2")
+    probe = saw(55, logs__probe_failed=True)
+    verdict = judge_lives([forged], lives, EXITED, failed, probe)
+    assert [(c.id, c.confidence, c.proof) for c in verdict.causes] == [
+        ("wna16-no-kernel", "likely", ())
+    ]
+    own = judge_lives([printed_by(forged, "failing", "r2")], lives, EXITED, failed, probe)
+    assert own.level == "confirmed"
+    assert sorted(o.ref for o in own.causes[0].proof) == ["o-50", "o-55", "o-60"]
+
+
+def test_an_older_revision_that_becomes_ready_does_not_excuse_the_newest() -> None:
+    """The revision before scales up after the failure; that heals nothing."""
+    kernel = printed_by(an_exception("ValueError", KERNEL), "i2", "r2")
+    ready = saw(120, Origin.PROCESS, logs__ready=True)
+    later = START + timedelta(seconds=120)
+    lives = Lives({"i2": EXITED}, {"r1": later}, frozenset({"r1", "r2"}))
+    assert judge_lives([kernel], lives, ready).level == "confirmed"
+    healed = Lives({"i2": EXITED}, {"r2": later}, frozenset({"r2"}))
+    verdict = judge_lives([kernel], healed, ready)
+    assert (verdict.level, verdict.hypotheses[0].against) == (
+        "healthy",
+        "the server became ready after it",
+    )
+
+
+def test_every_hypothesis_says_what_speaks_against_it() -> None:
+    verdict = judge(observations=(saw(logs__probe_failed=True),))
+    assert verdict.level == "insufficient"
+    assert len(verdict.hypotheses) > 2
+    assert all(h.title and h.why and h.against for h in verdict.hypotheses)

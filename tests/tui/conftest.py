@@ -29,6 +29,8 @@ class ScriptedSession:
         self.asked: list[Any] = []
         self.cancelled = 0
         self.closed = False
+        self.pending: e.ApprovalAsked | None = None
+        self.cut_off = False
         self._stop = asyncio.Event()
 
     def ask(self, text: str) -> AsyncIterator[e.Event]:
@@ -37,6 +39,20 @@ class ScriptedSession:
 
     def diagnose(self, request: Any) -> AsyncIterator[e.Event]:
         self.asked.append(request)
+        return self._play()
+
+    def approve(self, approval: str, decisions: Any) -> AsyncIterator[e.Event]:
+        self.asked.append((approval, dict(decisions)))
+        return self._play()
+
+    async def pending_approval(self) -> e.ApprovalAsked | None:
+        return self.pending
+
+    def was_cut_off(self) -> bool:
+        return self.cut_off
+
+    def resume(self) -> AsyncIterator[e.Event]:
+        self.asked.append("resume")
         return self._play()
 
     async def cancel(self) -> None:

@@ -26,6 +26,20 @@ from tui.widgets.status_line import StatusLine
 from tui.widgets.tool_card import ToolCard
 from tui.widgets.verdict_card import VerdictCard
 
+# What is text in a call that waits for an approval.
+ASKED = (
+    "call",
+    "tool",
+    "effect",
+    "does",
+    "cost",
+    "blast_radius",
+    "undo",
+    "confirm",
+    "again",
+    "hash",
+)
+
 
 async def until(pilot: Pilot[int], condition: Any) -> None:
     for _ in range(300):
@@ -104,7 +118,7 @@ async def test_foreign_text_is_never_markup(scripted: Any, connect: Any) -> None
         e.ToolStarted("c", evil, evil, {"a": evil}),
         e.ToolFinished("c", evil, "ok", 1.0, evil, evil, (evil,)),
         e.Stalled(evil, 5),
-        e.ApprovalAsked("a", [{"name": evil}]),
+        e.ApprovalAsked("a", [dict.fromkeys(ASKED, evil) | {"arguments": {evil: evil}}], evil),
         e.ReasoningDelta(evil),
         e.AnswerDelta(evil),
         e.AnswerFinished(evil, "rules"),

@@ -68,7 +68,7 @@ def test_fit_with_a_boot_log(capsys, log):
         (("fit", "31B", "--accelerator", "L4", "--", "-tp", "3"), "query heads"),
         (("lint",), "Give one thing to check"),
         (("lint", "--args-json", "/nonexistent"), "can't be read"),
-        (("memory",), "Give --boot-log"),
+        (("memory",), "Name a service, or give --boot-log"),
         (("recommend", "--quota", "L4"), "NAME=VALUE"),
         (("recommend", "--quota", "L4=x"), "no number"),
         (("recommend", "--limit", "0"), "--limit"),
@@ -150,3 +150,82 @@ def test_a_log_cannot_write_to_the_terminal(capsys, tmp_path):
     code, out = run(capsys, "memory", "--boot-log", str(file))
     assert code == 0
     assert "\x1b" not in out.out
+
+
+# -- a running service, on the simulated cloud
+
+
+def test_memory_of_a_running_service(capsys):
+    code, out = run(capsys, "memory", "gemma-4-12b", "--demo", "healthy", "--json")
+    data = json.loads(out.out)
+    assert code == 0
+    assert data["source"].startswith("Cloud Logging, gemma-4-12b-00010-qkz")
+    assert data["gaps"] == []
+    assert {figure["how"] for figure in data["figures"]} == {"measured", "derived", "configured"}
+    assert data["estimate"]["accelerator"] == "L4"
+    code, out = run(capsys, "memory", "--demo", "healthy")
+    assert code == 0
+    assert "KV blocks                                  23,388 blocks    measured" in out.out
+    assert "they agree." in out.out
+
+
+def test_memory_of_a_service_that_sleeps(capsys):
+    code, out = run(capsys, "memory", "--demo", "scaled-to-zero")
+    assert code == 2
+    assert "was not woken" in out.err
+    assert out.err.count("\n") == 1
+
+
+def test_fit_from_a_running_service(capsys):
+    code, out = run(
+        capsys, "fit", "12B", "--precision", "w4a16", "--accelerator", "L4",
+        "--service", "gemma-4-12b", "--demo", "healthy", "--json",
+    )  # fmt: skip
+    data = json.loads(out.out)
+    assert code == 0
+    assert data["kv_gib"]["expected"] == pytest.approx(11.42, abs=0.001)
+    assert data["max_model_len"] == 16384
+    assert "KV cache: 11.42 GiB measured" in " ".join(data["explanation"])
+
+
+def test_cost_with_a_history(capsys, tmp_path):
+    words = ("cost", "12B", "--precision", "w4a16", "--accelerator", "L4")
+    code, out = run(capsys, *words, "--service", "gemma-4-12b", "--demo", "healthy", "--json")
+    assert code == 0
+    phases = json.loads(out.out)["cold_start"]
+    assert all(phase["measured"] and phase["starts"] == 1 for phase in phases)
+    # The start is kept, and kept once.
+    run(capsys, *words, "--service", "gemma-4-12b", "--demo", "healthy")
+    from agent.database import StateFile
+    from agent.starts import Starts
+
+    file = StateFile(tmp_path / "state.db")
+    assert len(Starts(file).of("gemma-4-12b")) == 1
+    file.close()
+    rows = [
+        {"textPayload": text, "timestamp": f"2026-06-06T08:{minute:02}:00Z", "insertId": str(minute),
+         "logName": "projects/p/logs/run.googleapis.com%2Fstdout"}
+        for minute, text in (
+            (0, "(APIServer pid=1) INFO 06-06 08:00:00 [a.py:1] non-default args: {'model': 'x'}"),
+            (1, "(EngineCore pid=9) INFO 06-06 08:01:00 [b.py:1] Starting to load model x..."),
+            (3, "(EngineCore pid=9) INFO 06-06 08:03:00 [c.py:1] Loading weights took 119 seconds"),
+            (4, "INFO:     Application startup complete."),
+        )
+    ]  # fmt: skip
+    export = tmp_path / "export.json"
+    export.write_text(json.dumps(rows))
+    code, out = run(capsys, *words, "--logs", str(export))
+    assert code == 0
+    assert "loading weights: 120 s (measured, 1 start)" in out.out
+
+
+def test_prices_from_a_simulated_catalogue(capsys, tmp_path):
+    code, out = run(capsys, "prices", "refresh", "--demo", "--json")
+    data = json.loads(out.out)
+    assert code == 0
+    assert data["file"] is None
+    assert not (tmp_path / "prices.json").exists()
+    code, out = run(capsys, "prices", "refresh", "--demo")
+    assert "was 0.8500" in out.out
+    assert "nothing was kept" in out.out
+    assert run(capsys, "prices", "refresh", "--demo", "--region", "x y")[0] == 2

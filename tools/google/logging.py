@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -73,21 +73,49 @@ class LogQuery:
         return text
 
 
-async def read_records(cloud: Cloud, query: LogQuery, limit: int) -> AsyncIterator[LogRecord]:
-    """Yield at most ``limit`` records in the query's order; raises a CloudError."""
-    async for entry in read_entries(cloud, query, limit):
+async def read_records(
+    cloud: Cloud,
+    query: LogQuery,
+    limit: int,
+    *,
+    page_token: str = "",
+    on_page: Callable[[Page], None] | None = None,
+) -> AsyncIterator[LogRecord]:
+    """Yield at most ``limit`` records in the query's order; see ``read_entries``."""
+    async for entry in read_entries(cloud, query, limit, page_token=page_token, on_page=on_page):
         yield record_of(entry)
 
 
-async def read_entries(cloud: Cloud, query: LogQuery, limit: int) -> AsyncIterator[LogEntry]:
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page that was read: how far the reading has come, and how to go on from there.
+
+    ``token`` continues the same query, with the same window and order, and nothing else; it is
+    empty when there is no more.
+    """
+
+    entries: int  # so far
+    pages: int
+    token: str
+
+
+async def read_entries(
+    cloud: Cloud,
+    query: LogQuery,
+    limit: int,
+    *,
+    page_token: str = "",
+    on_page: Callable[[Page], None] | None = None,
+) -> AsyncIterator[LogEntry]:
     """Yield at most ``limit`` entries as the API gives them; raises a CloudError.
 
-    A page may be empty and still name a next one: Cloud Logging then ran out of time, not of
-    entries.
+    ``page_token`` goes on where an earlier reading of the same query ended; ``on_page`` hears of
+    each page once its entries were taken. A page may be empty and still name a next one: Cloud
+    Logging then ran out of time, not of entries.
     """
     from google.cloud.logging_v2.types import ListLogEntriesRequest
 
-    left, token = limit, ""
+    left, token, pages = limit, page_token, 0
     while left > 0:
         await cloud.log_reads.take(cloud.config.limits.cloud)
         page: Any = await cloud.call(
@@ -101,12 +129,15 @@ async def read_entries(cloud: Cloud, query: LogQuery, limit: int) -> AsyncIterat
                 page_token=token,
             ),
         )
+        pages += 1
         for entry in page.entries:
             if left == 0:
                 return
             left -= 1
             yield entry
         token = page.next_page_token
+        if on_page is not None:
+            on_page(Page(limit - left, pages, token))
         if not token:
             return
 

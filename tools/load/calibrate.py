@@ -20,7 +20,6 @@ from tools.load.processes import ClientProcesses, child_environment
 from tools.load.prompts import RequestShape, UniquePrompts, shipped_words
 from tools.load.slots import split_slots
 from tools.load.statistics import Distribution, describe
-from tools.load.summary import columns
 from tools.vllm.answers import endpoint_client
 
 WORDS = 8
@@ -30,9 +29,9 @@ WORDS = 8
 class TimingError:
     """The client's error in milliseconds, at so many streams.
 
-    ``ttft`` is how much longer the client says that the first token took than the server, from
-    the request's arrival; ``chunk`` from a chunk's sending to its arrival; ``gap`` the absolute
-    error of the time between two chunks.
+    ``ttft`` is from the sending of a request's first chunk to the time that the client notes for
+    it, ``chunk`` the same of every chunk, ``gap`` the absolute error of the time between two
+    chunks of a request.
     """
 
     streams: int
@@ -112,8 +111,7 @@ def compare_times(
         true = np.asarray(sent)
         late.append((arrived - true) / 1e6)
         gaps.append(np.abs(np.diff(arrived) - np.diff(true)) / 1e6)
-        told = record.first_content - record.sent
-        ttft.append((told - (sent[0] - timings["arrived"][key])) / 1e6)
+        ttft.append((record.first_content - sent[0]) / 1e6)
     measured = describe(np.asarray(ttft))
     chunk = describe(np.concatenate(late)) if late else None
     gap = describe(np.concatenate(gaps)) if gaps else None

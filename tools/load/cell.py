@@ -21,6 +21,7 @@ from tools.load.records import NS, Records
 from tools.load.schedule import Arrivals
 
 PROGRESS = 0.2  # seconds
+MAX_SKIPPED = 3  # looks at silent streams that a late loop may leave out in a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,12 +183,17 @@ class _Watch:
         shortest = min(patience.first_byte, patience.stall, patience.total)
         tick = min(max(shortest / 10, 0.01), PROGRESS)
         told = monotonic_ns()
+        skipped = 0
         while True:
             before = monotonic_ns()
             await asyncio.sleep(tick)
             now = monotonic_ns()
-            self.late = max(self.late, (now - before) / NS - tick)
-            self._driver.check()
+            late = (now - before) / NS - tick
+            self.late = max(self.late, late)
+            # After a pause of our own, what has come meanwhile is read before it is judged.
+            skipped = 0 if late < tick or skipped == MAX_SKIPPED else skipped + 1
+            if not skipped:
+                self._driver.check()
             if self._progress is not None and (now - told) / NS >= PROGRESS:
                 told = now
                 self._progress(self._driver)

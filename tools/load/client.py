@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic_ns
@@ -19,6 +20,7 @@ from tools.load.httptools_response import INSTALLED, HttptoolsReader
 from tools.load.records import NS, Outcome
 from tools.load.stream import Exchange
 
+READS = 8  # reads between two looks at what is ready; each takes about 10 µs
 Reader = ResponseReader | HttptoolsReader
 BACKOFF = (0.05, 0.1, 0.2, 0.5, 1.0)  # seconds before a slot whose requests fail tries again
 
@@ -38,6 +40,7 @@ class Driver(Protocol):
 
     target: LoadTarget
     patience: Patience
+    inbox: Inbox
     connecting: asyncio.Semaphore  # bounds connections being made at once: backlogs are short
 
     def ready(self, slot: Slot) -> None:
@@ -51,6 +54,44 @@ class Driver(Protocol):
 
     def idle_lost(self, slot: Slot) -> None:
         """An idle connection was closed by the server."""
+
+
+class Inbox:
+    """What has arrived and is not read yet.
+
+    Chunks of many streams come in bursts, one per step of the engine. Reading one takes some
+    microseconds; done at once, it would be added to the times of all those behind it. So the
+    loop notes the time of everything that is ready first, and reads a few between two looks.
+    """
+
+    __slots__ = ("_loop", "_waiting")
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[Connection, int, bytes]] = deque()
+        self._loop = asyncio.get_running_loop()
+
+    def put(self, connection: Connection, now: int, data: bytes) -> None:
+        """Keep bytes until the loop has nothing more that is ready."""
+        if not self._waiting:
+            self._loop.call_soon(self._read_some)
+        self._waiting.append((connection, now, data))
+
+    def drain(self) -> None:
+        """Read everything, in the order of its coming."""
+        waiting = self._waiting
+        while waiting:
+            connection, now, data = waiting.popleft()
+            connection.read(data, now)
+
+    def _read_some(self) -> None:
+        waiting = self._waiting
+        for _ in range(min(READS, len(waiting))):
+            connection, now, data = waiting.popleft()
+            connection.read(data, now)
+            if not waiting:  # a connection that was lost meanwhile drained it
+                return
+        if waiting:
+            self._loop.call_soon(self._read_some)
 
 
 class Connection(asyncio.Protocol):
@@ -79,8 +120,11 @@ class Connection(asyncio.Protocol):
             self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        """Read what came; its time is that of this call."""
-        now = monotonic_ns()
+        """Note when it came; it is read after all that is ready has been noted."""
+        self.slot.inbox.put(self, monotonic_ns(), data)
+
+    def read(self, data: bytes, now: int) -> None:
+        """Read what came at ``now``."""
         exchange = self.exchange
         if exchange is None:
             self.abort()  # bytes that nobody asked for: this connection can't be trusted
@@ -114,6 +158,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Settle what was in flight, or note that an idle connection is gone."""
+        self.slot.inbox.drain()
         self.transport = None
         exchange = self.exchange
         if exchange is None:
@@ -155,10 +200,10 @@ class Connection(asyncio.Protocol):
 class Slot:
     """One place for a request in flight; it has a connection, and gets a new one when it breaks."""
 
-    __slots__ = ("_closed", "_connection", "_driver", "_failures", "_retry", "_task", "index")
+    __slots__ = ("_closed", "_connection", "_driver", "_failures", "_retry", "_task", "inbox")
 
-    def __init__(self, driver: Driver, index: int) -> None:
-        self.index = index
+    def __init__(self, driver: Driver) -> None:
+        self.inbox = driver.inbox
         self._driver = driver
         self._connection: Connection | None = None
         self._failures = 0

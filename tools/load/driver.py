@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from time import monotonic_ns
 
-from tools.load.client import Patience, Slot
+from tools.load.client import Inbox, Patience, Slot
 from tools.load.endpoint import LoadTarget
 from tools.load.records import NS, Outcome, Records
 from tools.load.stream import Exchange
@@ -38,6 +38,7 @@ class LoopDriver:
     ) -> None:
         self.target = target
         self.patience = patience or Patience()
+        self.inbox = Inbox()
         self.connecting = asyncio.Semaphore(MAX_CONNECTING)
         self.records = Records()
         self.issuing = False
@@ -51,7 +52,7 @@ class LoopDriver:
         self._limit = limit
         self._outstanding = 0
         self._context = context if context is not None else target.ssl_context()
-        self._slots = [Slot(self, index) for index in range(slots)]
+        self._slots = [Slot(self) for _ in range(slots)]
 
     @property
     def in_flight(self) -> int:
@@ -284,7 +285,9 @@ class OpenLoop(LoopDriver):
     def _dispatch(self) -> None:
         while self._waiting and self._idle and self.issuing:
             slot = self._idle.pop()
-            if slot.connected and slot.exchange is None and not self._begin(
-                slot, self._waiting.popleft()
+            if (
+                slot.connected
+                and slot.exchange is None
+                and not self._begin(slot, self._waiting.popleft())
             ):
                 return

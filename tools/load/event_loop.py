@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 
 
@@ -15,8 +16,7 @@ def loop_name() -> str:
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     """Return what makes the fastest event loop that is installed."""
     if loop_name() == "uvloop":
-        import uvloop
-
-        factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+        factory: Callable[[], asyncio.AbstractEventLoop]
+        factory = import_module("uvloop").new_event_loop
         return factory
     return asyncio.new_event_loop

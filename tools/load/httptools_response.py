@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from tools.load.http_response import HttpError
 
-try:
-    from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
-except ImportError:
-    INSTALLED = False
-else:
-    INSTALLED = True
+INSTALLED = find_spec("httptools") is not None
+_httptools: Any = import_module("httptools") if INSTALLED else None
 
 
 class HttptoolsReader:
@@ -26,12 +24,12 @@ class HttptoolsReader:
         self._unframed = True
         self._open = False
         self._parts: list[bytes] = []
-        self._parser: Any = HttpResponseParser(self)
+        self._parser: Any = _httptools.HttpResponseParser(self)
 
     def reset(self) -> None:
         """Get ready for the next response."""
         if not (self.complete and self.keep_alive):
-            self._parser = HttpResponseParser(self)
+            self._parser = _httptools.HttpResponseParser(self)
         self.status = 0
         self.complete = False
         self._unframed = True
@@ -49,7 +47,7 @@ class HttptoolsReader:
             raise HttpError("bytes after the end of the answer")
         try:
             self._parser.feed_data(data)
-        except (HttpParserError, HttpParserUpgrade) as error:
+        except (_httptools.HttpParserError, _httptools.HttpParserUpgrade) as error:
             raise HttpError(str(error) or "the answer is not HTTP/1.1") from error
         parts = self._parts
         if not parts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from tools.errors import UsageError
 from tools.load.cell import CellPlan
@@ -17,6 +17,8 @@ from tools.load.summary import Slo
 SETUP = 1.0  # seconds a cell takes besides its load: exact lengths, common start
 TAIL = 2.0  # seconds that the last requests of a window are assumed to take
 MAX_CELLS = 2000
+MAX_SEARCH = 20  # cells that a search may take for one shape
+Search = Literal["", "knee", "rate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class SweepPlan:
     usd_per_hour: float | None = None
     max_seconds: float | None = None
     max_usd: float | None = None
+    search: Search = ""
+    share: float = 0.99  # of the requests due that must be good at the highest rate
     beyond_kv: bool = False  # also cells that together need more tokens than the KV pool holds
 
     def __post_init__(self) -> None:
@@ -64,6 +68,13 @@ class SweepPlan:
             raise UsageError("Each rate must be a positive number of requests a second.")
         if not 0 < self.window <= 86_400 or not 0 <= self.warmup <= 86_400:
             raise UsageError("The window must be longer than 0 s, and no phase longer than a day.")
+        if self.search == "rate" and not self.slo:
+            raise UsageError(
+                "The highest rate inside an objective needs the objective.",
+                fix="Give --slo-ttft, --slo-tpot or --slo-e2e, in milliseconds.",
+            )
+        if not 0 < self.share <= 1:
+            raise UsageError("The share of good requests must be above 0 and at most 1.")
         if self.max_usd is not None and self.usd_per_hour is None:
             raise UsageError(
                 "A budget in dollars needs the price of the endpoint.", fix="Give --usd-per-hour."
@@ -118,7 +129,10 @@ class PlannedCell:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a sweep takes: ``seconds`` as expected, at most ``most`` if requests end slowly."""
+    """What a sweep takes: ``seconds`` as expected, at most ``most`` if requests end slowly.
+
+    Of a search, the number of cells is the most that it may take.
+    """
 
     cells: int
     skipped: int
@@ -136,13 +150,13 @@ def plan_cells(plan: SweepPlan, facts: EndpointFacts) -> list[PlannedCell]:
         if plan.rates
         else [(level, 0.0) for level in sorted(set(plan.concurrency))]
     )
+    if plan.search:  # the loads are what is looked for
+        loads = [(1, 0.0)]
     count = len(inputs) * len(plan.outputs) * len(loads) * plan.repeats
     if count > MAX_CELLS:
         raise UsageError(f"{count} cells are more than {MAX_CELLS}.", fix="Take fewer values.")
     return [
-        PlannedCell(
-            size, out, level, rate, repeat, skip_reason(plan, facts, size, out, level)
-        )
+        PlannedCell(size, out, level, rate, repeat, skip_reason(plan, facts, size, out, level))
         for size, out, (level, rate), repeat in itertools.product(
             inputs, plan.outputs, loads, range(plan.repeats)
         )
@@ -170,13 +184,15 @@ def skip_reason(
 def estimate(plan: SweepPlan, cells: list[PlannedCell]) -> Estimate:
     """Return how long the cells take and what they cost at the plan's price."""
     running = sum(1 for cell in cells if not cell.skip)
+    if plan.search:  # an upper bound: a search ends when it has found
+        running = len({(cell.input, cell.output) for cell in cells if not cell.skip}) * MAX_SEARCH
     each = plan.warmup + plan.window + SETUP
     seconds = running * (each + TAIL)
     most = running * (each + plan.patience.total)
     price = None if plan.usd_per_hour is None else plan.usd_per_hour / 3600
     return Estimate(
         cells=running,
-        skipped=len(cells) - running,
+        skipped=sum(1 for cell in cells if cell.skip),
         seconds=seconds,
         most=most,
         usd=None if price is None else seconds * price,

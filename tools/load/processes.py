@@ -93,7 +93,6 @@ class ClientProcesses:
         shares = split_slots(plan.slots)
         if len(shares) > len(self._pipes):
             raise ClientLost(f"{plan.slots} slots need {len(shares)} processes.")
-        start_at = monotonic_ns() + LEAD
         told = {
             "do": "cell",
             "target": {**asdict(target), "head": target.head.decode("ascii")},
@@ -102,7 +101,7 @@ class ClientProcesses:
         }
         latest: list[Progress] = [Progress(0, 0, 0)] * len(shares)
         for number, slots in enumerate(shares):
-            part = Part(number, len(shares), slots, start_at)
+            part = Part(number, len(shares), slots)
             write_frame(self._pipes[number][1], {**told, "part": asdict(part)})
 
         def show(number: int, one: Progress) -> None:
@@ -116,6 +115,12 @@ class ClientProcesses:
                     )
                 )
 
+        # All begin together, and none before all have built their prompts.
+        for number in range(len(shares)):
+            await self._next(number, "armed")
+        start_at = monotonic_ns() + LEAD
+        for _, writer in self._pipes[: len(shares)]:
+            write_frame(writer, {"do": "go", "start_at": start_at})
         stopper = asyncio.create_task(self._tell_stop(stop, len(shares)))
         try:
             runs = await asyncio.gather(
@@ -128,20 +133,25 @@ class ClientProcesses:
         return merge(runs)
 
     async def _collect(self, number: int, show: Callable[[int, Progress], None]) -> CellRun:
-        reader, writer = self._pipes[number]
         while True:
-            try:
-                told, blob = await read_frame(reader)
-            except (asyncio.IncompleteReadError, ConnectionError) as error:
-                raise ClientLost(
-                    "A process of the load client ended unexpectedly.",
-                    fix="The machine may be out of memory; use fewer slots.",
-                ) from error
+            told, blob = await self._next(number)
             if told.pop("is") == "progress":
                 show(number, Progress(**told))
                 continue
-            write_frame(writer, {"do": "received"})
+            write_frame(self._pipes[number][1], {"do": "received"})
             return CellRun(records=Records.unpack(blob), **told)
+
+    async def _next(self, number: int, wanted: str = "") -> tuple[dict[str, Any], bytes]:
+        try:
+            told, blob = await read_frame(self._pipes[number][0])
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            raise ClientLost(
+                "A process of the load client ended unexpectedly.",
+                fix="The machine may be out of memory; use fewer slots.",
+            ) from error
+        if wanted and told.get("is") != wanted:
+            raise ClientLost(f"A process of the load client is not {wanted}.")
+        return told, blob
 
     async def _tell_stop(self, stop: asyncio.Event | None, count: int) -> None:
         if stop is None:

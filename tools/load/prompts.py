@@ -116,7 +116,9 @@ class UniquePrompts:
 class FilePrompts:
     """Real prompts of a file, in an order of their own in every cell; they repeat when used up."""
 
-    def __init__(self, messages: list[list[dict[str, Any]]], seed: str, shape: RequestShape) -> None:
+    def __init__(
+        self, messages: list[list[dict[str, Any]]], seed: str, shape: RequestShape
+    ) -> None:
         self._messages = list(messages)
         self._shape = shape
         Random(f"order {seed}").shuffle(self._messages)  # noqa: S311 - not for secrets

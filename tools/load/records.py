@@ -133,9 +133,14 @@ class Records:
         times = one.times
         self.chunk_count.append(len(times))
         sent = one.sent
-        for time in times:
-            offset = (time - sent) // MICROSECOND
-            self.chunks.append(offset if offset <= _MAX_OFFSET else _MAX_OFFSET)
+        if times:
+            if times[0] == times[-1]:  # all in one read
+                offset = min((times[0] - sent) // MICROSECOND, _MAX_OFFSET)
+                self.chunks.extend([offset] * len(times))
+            else:
+                self.chunks.extend(
+                    [min((time - sent) // MICROSECOND, _MAX_OFFSET) for time in times]
+                )
         self.finish.append(self._finish(one.finish))
         if one.detail and len(self.details) < MAX_DETAILS:
             self.details.append((int(one.outcome), one.detail[:MAX_DETAIL]))

@@ -71,6 +71,7 @@ class Run:
     cells: tuple[Cell, ...]
     sha256: str = ""  # "": unfinished
     path: Path | None = None
+    end: Mapping[str, Any] = field(default_factory=dict)  # how it went, and what a search found
 
     @property
     def id(self) -> str:
@@ -111,9 +112,7 @@ class RunWriter:
             self._file = self.path.open("xb")
             self._write(self.provenance)
         except OSError as error:
-            raise StateError(
-                f"{self.path} can't be written: {error.strerror or error}."
-            ) from error
+            raise StateError(f"{self.path} can't be written: {error.strerror or error}.") from error
 
     def __enter__(self) -> RunWriter:
         return self
@@ -163,6 +162,7 @@ def read_run(path: Path) -> Run:
     provenance: Mapping[str, Any] | None = None
     cells: list[Cell] = []
     sealed = ""
+    end: Mapping[str, Any] = {}
     digest = hashlib.sha256()
     for number, line in enumerate(data.splitlines(keepends=True), 1):
         if sealed:
@@ -177,6 +177,7 @@ def read_run(path: Path) -> Run:
                         f"{path} was changed after its run ended: its hash does not hold.",
                         fix="Use the original file.",
                     )
+                end = told
                 continue
             digest.update(line)
             if kind == "run":
@@ -189,7 +190,7 @@ def read_run(path: Path) -> Run:
             raise UsageError(f"{path}:{number} is not a line of a run: {error}.") from error
     if provenance is None:
         raise UsageError(f"{path} is not a run.", fix="Import results with `bench import`.")
-    return Run(provenance, tuple(cells), sealed, path)
+    return Run(provenance, tuple(cells), sealed, path, end)
 
 
 def find_run(folder: Path, name: str) -> Run:
@@ -210,7 +211,11 @@ def find_run(folder: Path, name: str) -> Run:
 
 def run_paths(folder: Path) -> list[Path]:
     """Return the files of runs, newest first."""
-    return sorted(folder.glob("*.jsonl"), reverse=True) if folder.is_dir() else []
+    if not folder.is_dir():
+        return []
+    return sorted(
+        folder.glob("*.jsonl"), key=lambda path: (path.stat().st_mtime, path.name), reverse=True
+    )
 
 
 def list_runs(folder: Path) -> Iterator[Run | UsageError]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,10 @@ MAX_SAMPLE = 5000  # values; a larger sample is thinned before it is resampled, 
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """What is told of many values; quantiles are interpolated linearly between neighbours."""
+    """What is told of many values; quantiles are interpolated linearly between neighbours.
+
+    Of another program's results some figures may not be known; they are NaN.
+    """
 
     count: int
     mean: float
@@ -31,7 +35,16 @@ class Distribution:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        return asdict(self)
+        return {
+            name: None if isinstance(value, float) and math.isnan(value) else value
+            for name, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Distribution:
+        """Return the distribution of ``to_json``; a figure that was not told is NaN."""
+        known: dict[str, Any] = {k: math.nan if v is None else v for k, v in told.items()}
+        return cls(**known)
 
 
 def describe(values: Values) -> Distribution | None:

@@ -1,27 +1,27 @@
-"""One request and its answer: the event stream of a chat completion, read as it comes.
-
-Most chunks of a stream differ in nothing but their text. The first one is parsed as JSON; from it
-the bytes before and after the text are learned, and a later event that has both, with no quote
-and no trailing backslash between them, is known to be such a chunk without parsing it. Anything
-else is parsed in full, so the short cut can't change what is counted.
-"""
+"""One request and its answer: the event stream of a chat completion, read as it comes."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from typing import Any
 
 import orjson
 
+from tools.load.chat_events import (
+    PREFIX,
+    ChatEvent,
+    excerpt,
+    find_shape,
+    is_text,
+    message_of,
+    parse_event,
+    recall,
+    remember,
+    shape_of,
+)
 from tools.load.records import Outcome
 
 MAX_EVENT = 8 * 1024 * 1024  # bytes of one event
 MAX_BODY = 4096  # bytes that are kept of an answer that is no stream
-_STRING = re.compile(rb'(?:[^"\\]|\\.)*')
-_FIELDS = ("reasoning", "reasoning_content", "content")
-# vLLM's name of the field is "reasoning" (0.32), before that "reasoning_content" (0.8 to 0.11).
-_KEYS = {name: re.compile(rb'"%s": ?"' % name.encode()) for name in _FIELDS}
 
 Listener = Callable[[str, str], None]  # (kind: "reasoning" | "content" | "tool", text)
 
@@ -32,7 +32,9 @@ class Exchange:
     __slots__ = (
         "_body",
         "_head",
+        "_is_content",
         "_listener",
+        "_prefix",
         "_rest",
         "_tail",
         "completion_tokens",
@@ -73,6 +75,8 @@ class Exchange:
         self._rest = b""
         self._head = b""
         self._tail = b""
+        self._prefix = b""
+        self._is_content = True
         self._listener = listener
         self._body = b""
 
@@ -117,17 +121,86 @@ class Exchange:
             place = stop + 2
 
     def _run(self, texts: list[bytes], whole: bytes, now: int) -> None:
-        times = self.times
         if b'"' not in whole and b"\\" not in whole and b"\n" not in whole and b"" not in texts:
-            times.extend([now] * len(texts))
+            self.times.extend([now] * len(texts))
+            self._mark(self._is_content, now)
             return
         head, tail = self._head, self._tail
         for text in texts:
-            if text and b'"' not in text and b"\n" not in text and text[-1] != 92:
-                times.append(now)
+            if is_text(text):
+                self.times.append(now)
+                self._mark(self._is_content, now)
             else:
                 for event in (head + text + tail).split(b"\n\n"):
                     self._event(event, now)
+
+    def _event(self, event: bytes, now: int) -> None:
+        """Take one event: as one that is known by its bytes, or parsed in full."""
+        if self._listener is not None:
+            self._apply(parse_event(event), now)
+            return
+        prefix = self._prefix
+        if not prefix:
+            found = PREFIX.match(event)
+            prefix = self._prefix = found[0] if found else b""
+        if not prefix or not event.startswith(prefix):
+            parsed = parse_event(event)
+            if parsed.field and not prefix:  # a server of another order: its shape holds here only
+                self._take_shape(event, parsed)
+            self._apply(parsed, now)
+            return
+        rest = event[len(prefix) :]
+        parsed_before = recall(rest)
+        if parsed_before is not None:
+            self._apply(parsed_before, now)
+            return
+        shape = find_shape(rest)
+        if shape is not None:
+            self._head, self._tail = prefix + shape.head, shape.tail
+            self._is_content = shape.is_content
+            self.times.append(now)
+            self._mark(shape.is_content, now)
+            return
+        parsed = parse_event(event)
+        remember(rest, parsed)
+        self._apply(parsed, now)
+
+    def _take_shape(self, event: bytes, parsed: ChatEvent) -> None:
+        if parsed.finish or parsed.usage or parsed.calls:
+            return
+        shape = shape_of(event, parsed)
+        if shape is not None:
+            self._head, self._tail, self._is_content = shape
+
+    def _mark(self, is_content: bool, now: int) -> None:
+        if is_content:
+            if not self.first_content:
+                self.first_content = now
+        elif not self.first_reasoning:
+            self.first_reasoning = now
+
+    def _apply(self, event: ChatEvent, now: int) -> None:
+        content, reasoning, calls, finish, usage, outcome, detail, ended, _ = event
+        if ended:
+            self.ended = True
+        if outcome is not Outcome.OK:
+            self.fail(outcome, detail)
+        if finish:
+            self.finish = finish
+        if usage is not None:
+            self.usage = True
+            self.prompt_tokens, self.completion_tokens, self.reasoning_tokens = usage
+        if not (content or reasoning or calls):
+            return
+        self.times.append(now)
+        if reasoning:
+            self._mark(False, now)
+        if content or calls:
+            self._mark(True, now)
+        if self._listener is not None:
+            for kind, text in (("reasoning", reasoning), ("content", content), ("tool", calls)):
+                if text:
+                    self._listener(kind, text)
 
     @property
     def last_token(self) -> int:
@@ -158,7 +231,7 @@ class Exchange:
         elif not self.ended and not whole:
             self.fail(lost, f"after {len(self.times)} chunks")
         elif not self.ended and self._rest.strip():
-            self.fail(Outcome.GARBAGE, _excerpt(self._rest))
+            self.fail(Outcome.GARBAGE, excerpt(self._rest))
         else:
             missing = [
                 name
@@ -176,100 +249,5 @@ class Exchange:
         try:
             told = orjson.loads(self._body)
         except ValueError:
-            return f"HTTP {self.status} {_excerpt(self._body)}".rstrip()
-        return f"HTTP {self.status} {_message(told)}".rstrip()
-
-    def _event(self, event: bytes, now: int) -> None:
-        if event.startswith(b"data: ") and b"\n" not in event:
-            payload = event[6:]
-        else:
-            lines = [line for line in event.split(b"\n") if line]
-            data = [line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")]
-            if not data:
-                known = (b":", b"event:", b"id:", b"retry:")
-                if any(not line.startswith(known) for line in lines):
-                    self.fail(Outcome.GARBAGE, _excerpt(event))
-                return
-            payload = b"\n".join(data)
-        if payload == b"[DONE]":
-            self.ended = True
-            return
-        try:
-            told = orjson.loads(payload)
-        except ValueError:
-            self.fail(Outcome.GARBAGE, _excerpt(payload))
-            return
-        if not isinstance(told, dict):
-            self.fail(Outcome.GARBAGE, _excerpt(payload))
-        elif told.get("error") or told.get("object") == "error":
-            self.fail(Outcome.ERROR_IN_STREAM, _message(told))
-        else:
-            self._chunk(told, event, now)
-
-    def _chunk(self, told: dict[str, Any], event: bytes, now: int) -> None:
-        usage = told.get("usage")
-        if isinstance(usage, dict):
-            self._usage(usage)
-        choices = told.get("choices")
-        if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-            return
-        finish = choices[0].get("finish_reason")
-        if isinstance(finish, str) and finish:
-            self.finish = finish
-        delta = choices[0].get("delta")
-        if not isinstance(delta, dict):
-            return
-        carried = [name for name in _FIELDS if isinstance(delta.get(name), str) and delta[name]]
-        calls = delta.get("tool_calls")
-        if not carried and not calls:
-            return
-        self.times.append(now)
-        if (calls or "content" in carried) and not self.first_content:
-            self.first_content = now
-        if carried and carried[0] != "content" and not self.first_reasoning:
-            self.first_reasoning = now
-        if self._listener is not None:
-            for name in carried:
-                kind = "content" if name == "content" else "reasoning"
-                self._listener(kind, delta[name])
-            if calls:
-                self._listener("tool", orjson.dumps(calls).decode())
-        elif len(carried) == 1 and not calls and not finish and not usage:
-            self._learn(carried[0], delta[carried[0]], event)
-
-    def _learn(self, name: str, text: str, event: bytes) -> None:
-        found = _KEYS[name].search(event)
-        if not found:
-            return
-        end = _STRING.match(event, found.end())
-        try:
-            same = end is not None and orjson.loads(b'"' + end[0] + b'"') == text
-        except ValueError:
-            return
-        if end is not None and same and b"\n" not in event:
-            self._head, self._tail = event[: found.end()], event[end.end() :]
-
-    def _usage(self, usage: dict[str, Any]) -> None:
-        prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-        if not _is_count(prompt) or not _is_count(completion):
-            return
-        self.usage = True
-        self.prompt_tokens, self.completion_tokens = prompt, completion
-        details = usage.get("completion_tokens_details")
-        if isinstance(details, dict) and _is_count(details.get("reasoning_tokens")):
-            self.reasoning_tokens = details["reasoning_tokens"]
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32
-
-
-def _message(told: object) -> str:
-    error = told.get("error", told) if isinstance(told, dict) else told
-    words = error.get("message", error) if isinstance(error, dict) else error
-    text = words if isinstance(words, str) else orjson.dumps(words).decode()
-    return " ".join(text.split())[:200]
-
-
-def _excerpt(data: bytes) -> str:
-    return " ".join(data[:200].decode("utf-8", "replace").split())
+            return f"HTTP {self.status} {excerpt(self._body)}".rstrip()
+        return f"HTTP {self.status} {message_of(told)}".rstrip()

@@ -10,15 +10,15 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import cycle
 from time import monotonic_ns
 from typing import Any, Literal, cast
 
 import orjson
 
-from tools.load.stub_service import Queue, Scheduler, Timetable
+from tools.load.stub_service import Job, Queue, Scheduler, Timetable
 
 Fault = Literal[
     "", "error_object", "cut", "stall", "reset", "429", "503", "garbage", "no_usage", "no_finish",
@@ -74,7 +74,7 @@ class Behaviour:
     decoding does to a stream; the first ``reasoning_tokens`` of an answer are its thinking.
     """
 
-    service: Timetable | Queue = Timetable()
+    service: Timetable | Queue = field(default_factory=Timetable)
     faults: tuple[Fault, ...] = ()
     tokens_per_chunk: int = 1
     reasoning_tokens: int = 0
@@ -97,6 +97,7 @@ class SimulatedEndpoint:
         self.faults: Iterator[Fault] = cycle(self.behaviour.faults or ("",))
         self.connections: set[_Served] = set()
         self.served = 0
+        self.first = self.last = 0  # monotonic ns of the first and the last chat request
         self._server: asyncio.Server | None = None
 
     async def start(self, port: int = 0) -> str:
@@ -136,6 +137,8 @@ class SimulatedEndpoint:
                 return 200, {"object": "list", "data": [{"object": "model", **card}]}
             case "GET", "/metrics":
                 return 200, self.metrics()
+            case "GET", "/served":
+                return 200, {"served": self.served, "first": self.first, "last": self.last}
             case "GET", "/timings":
                 return 200, {"arrived": self.arrived, "sent": self.sent}
             case "POST", "/tokenize":
@@ -179,6 +182,7 @@ class _Served(asyncio.Protocol):
         self._server = server
         self._buffer = b""
         self._transport: asyncio.Transport | None = None
+        self._job: Job | None = None
         behaviour = server.behaviour
         service = behaviour.service
         self._at_once = (
@@ -197,7 +201,10 @@ class _Served(asyncio.Protocol):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def connection_lost(self, error: Exception | None) -> None:
+        del error
         self._transport = None
+        if self._job is not None:
+            self._server.scheduler.cancel(self._job)
         self._server.connections.discard(self)
 
     def drop(self) -> None:
@@ -223,7 +230,10 @@ class _Served(asyncio.Protocol):
 
     def _request(self, head: bytes, body: bytes) -> None:
         if self._at_once and head.startswith(b"POST /v1/chat"):
-            self._server.served += 1
+            server = self._server
+            server.served += 1
+            server.last = monotonic_ns()
+            server.first = server.first or server.last
             self.write(_whole(body))
             return
         method, path, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
@@ -234,7 +244,9 @@ class _Served(asyncio.Protocol):
         self._plain(status, told)
 
     def _plain(self, status: int, told: Any, extra: str = "") -> None:
-        text = told if isinstance(told, str) else "" if told is None else orjson.dumps(told).decode()
+        text = (
+            told if isinstance(told, str) else "" if told is None else orjson.dumps(told).decode()
+        )
         phrase = {200: "OK", 404: "Not Found", 429: "Too Many Requests"}.get(status, "Error")
         self.write(
             f"HTTP/1.1 {status} {phrase}\r\ncontent-type: application/json\r\n{extra}"
@@ -269,7 +281,11 @@ class _Served(asyncio.Protocol):
 
         def emit(number: int) -> None:
             parts = [_HEAD, _ROLE] if not number else []
-            if fault and fault not in ("no_usage", "no_finish", "no_done") and number == chunks // 2:
+            if (
+                fault
+                and fault not in ("no_usage", "no_finish", "no_done")
+                and number == chunks // 2
+            ):
                 self._misbehave(fault, b"".join(parts))
                 return
             if fault and number > chunks // 2 and not fault.startswith("no_"):
@@ -288,7 +304,7 @@ class _Served(asyncio.Protocol):
             times.append(monotonic_ns())
             self.write(b"".join(parts))
 
-        server.scheduler.submit(chunks, emit)
+        self._job = server.scheduler.submit(chunks, emit)
 
     def _misbehave(self, fault: Fault, before: bytes) -> None:
         match fault:

@@ -25,7 +25,8 @@ async def serve(behaviour: Behaviour) -> None:
     async with SimulatedEndpoint(behaviour) as server:
         sys.stdout.write(server.url + "\n")
         sys.stdout.flush()
-        loop.add_reader(0, look)
+        with contextlib.suppress(OSError):  # stdin is a file: then only a signal ends this
+            loop.add_reader(0, look)
         await over.wait()
 
 
@@ -47,9 +48,10 @@ def main() -> int:
     behaviour = Behaviour(
         service=service, max_model_len=args.max_model_len, note_times=not args.no_times
     )
-    with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(
-        loop_factory=loop_factory()
-    ) as runner:
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        asyncio.Runner(loop_factory=loop_factory()) as runner,
+    ):
         runner.run(serve(behaviour))
     return 0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 from time import monotonic_ns
 from typing import Literal
@@ -49,77 +49,91 @@ class Queue:
         return self.prefill + self.token * max(0, tokens - 1)
 
 
-@dataclass(slots=True)
+class Job:
+    """One answer that is being given, or waits for its turn."""
+
+    __slots__ = ("began", "cancelled", "emit", "first", "gap", "sent", "timer", "tokens")
+
+    def __init__(self, tokens: int, emit: Emit) -> None:
+        self.tokens = tokens
+        self.emit = emit
+        self.sent = 0
+        self.began = 0  # monotonic ns; 0: it waits
+        self.first = self.gap = 0.0
+        self.timer: asyncio.TimerHandle | None = None
+        self.cancelled = False
+
+
 class Scheduler:
     """Run services on the running event loop."""
 
-    service: Timetable | Queue
-    busy: int = 0
-    waiting: deque[tuple[int, Emit]] = field(default_factory=deque)
-    _random: Random = field(init=False)
-    _timers: set[asyncio.TimerHandle] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        seed = self.service.seed if isinstance(self.service, Queue) else 0
+    def __init__(self, service: Timetable | Queue) -> None:
+        self.service = service
+        self.busy = 0
+        self.waiting: deque[Job] = deque()
+        seed = service.seed if isinstance(service, Queue) else 0
         self._random = Random(seed)  # noqa: S311 - not for secrets
+        self._running: set[Job] = set()
 
-    def submit(self, tokens: int, emit: Emit) -> None:
+    def submit(self, tokens: int, emit: Emit) -> Job:
         """Send ``tokens`` chunks when the service says so."""
+        job = Job(tokens, emit)
         if isinstance(self.service, Timetable):
-            self._play(tokens, emit, self.service.first, self.service.gap, last=None)
+            self._start(job, self.service.first, self.service.gap)
         else:
-            self.waiting.append((tokens, emit))
+            self.waiting.append(job)
             self._admit()
+        return job
+
+    def cancel(self, job: Job) -> None:
+        """Drop an answer whose caller has gone, as vLLM does."""
+        if job.cancelled:
+            return
+        job.cancelled = True
+        if job in self._running:
+            self._end(job)
+        elif not job.began:
+            self.waiting.remove(job)
 
     def close(self) -> None:
         """Send nothing more."""
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
         self.waiting.clear()
+        for job in list(self._running):
+            job.cancelled = True
+            self._end(job)
 
     def _admit(self) -> None:
         queue = self.service
-        assert isinstance(queue, Queue)  # noqa: S101 - the only caller knows
+        assert isinstance(queue, Queue)  # noqa: S101 - the only callers know
         while self.waiting and self.busy < queue.capacity:
-            tokens, emit = self.waiting.popleft()
+            job = self.waiting.popleft()
             self.busy += 1
             scale = self._random.expovariate(1.0) if queue.spread == "exponential" else 1.0
-            self._play(tokens, emit, queue.prefill * scale, queue.token * scale, last=self._free)
+            self._start(job, queue.prefill * scale, queue.token * scale)
 
-    def _free(self) -> None:
-        self.busy -= 1
-        self._admit()
+    def _start(self, job: Job, first: float, gap: float) -> None:
+        job.began = monotonic_ns()
+        job.first, job.gap = first, gap
+        self._running.add(job)
+        job.timer = asyncio.get_running_loop().call_later(first, self._step, job)
 
-    def _play(
-        self,
-        tokens: int,
-        emit: Emit,
-        first: float,
-        gap: float,
-        *,
-        last: Callable[[], None] | None,
-    ) -> None:
+    def _step(self, job: Job) -> None:
         # Due times are absolute, so that the lateness of one timer does not add to the next.
+        elapsed = (monotonic_ns() - job.began) / NS
+        while job.sent < job.tokens and job.first + job.gap * job.sent <= elapsed + 1e-4:
+            job.emit(job.sent)
+            job.sent += 1
+        if job.sent >= job.tokens:
+            self._end(job)
+            return
+        wait = job.first + job.gap * job.sent - elapsed
         loop = asyncio.get_running_loop()
-        began = monotonic_ns()
-        sent = 0
-        timer: asyncio.TimerHandle | None = None
+        job.timer = loop.call_later(max(0.0, wait), self._step, job)
 
-        def step() -> None:
-            nonlocal sent, timer
-            if timer is not None:
-                self._timers.discard(timer)
-            elapsed = (monotonic_ns() - began) / NS
-            while sent < tokens and first + gap * sent <= elapsed + 1e-4:
-                emit(sent)
-                sent += 1
-            if sent >= tokens:
-                if last is not None:
-                    last()
-                return
-            timer = loop.call_later(max(0.0, first + gap * sent - elapsed), step)
-            self._timers.add(timer)
-
-        timer = loop.call_later(first, step)
-        self._timers.add(timer)
+    def _end(self, job: Job) -> None:
+        self._running.discard(job)
+        if job.timer is not None:
+            job.timer.cancel()
+        if isinstance(self.service, Queue):
+            self.busy -= 1
+            self._admit()

@@ -6,6 +6,7 @@ request that failed counts as attempted, never as measured.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -92,7 +93,10 @@ class CellSummary:
         values = dict(told)
         for name in _DISTRIBUTIONS:
             if values.get(name) is not None:
-                values[name] = Distribution(**values[name])
+                values[name] = Distribution.from_json(values[name])
+        for name in ("concurrency_held", "client_cpu"):
+            if values.get(name) is None:  # NaN has no JSON
+                values[name] = math.nan
         for name in ("invalid", "notes", "details"):
             values[name] = tuple(values.get(name, ()))
         return cls(**values)
@@ -131,7 +135,8 @@ class Columns:
     @property
     def ok(self) -> NDArray[np.bool_]:
         """Return which requests succeeded."""
-        return self.outcome == int(Outcome.OK)
+        found: NDArray[np.bool_] = self.outcome == int(Outcome.OK)
+        return found
 
     def ttft(self) -> NDArray[np.float64]:
         """Return milliseconds to the first token, NaN where none came."""
@@ -246,26 +251,27 @@ def summarise(run: CellRun, slo: Slo | None = None) -> CellSummary:
 
 def _throughput(
     data: Columns, run: CellRun, chunk_counts: NDArray[np.int64]
-) -> tuple[float, float, int]:
+) -> tuple[float, float, float]:
     """Return output tokens, prompt tokens and requests that belong to the window.
 
-    A request that runs across an edge of the window counts with the share of its chunks that
-    arrived inside, so a long answer is neither lost nor counted whole.
+    A request that runs across an edge of the window counts with the share of its chunks, or of
+    its time, that lies inside, so a long answer is neither lost nor counted whole.
     """
     import numpy as np
 
     inside = (data.chunks >= run.start) & (data.chunks <= run.end)
     if not len(data.ok):
-        return 0.0, 0.0, 0
+        return 0.0, 0.0, 0.0
     within = np.bincount(data.owner[inside], minlength=len(data.ok))
     share = np.where(chunk_counts > 0, within / np.maximum(chunk_counts, 1), 0.0)
     ok = data.ok
     begun = ok & (data.first >= run.start) & (data.first <= run.end)
-    ended = ok & (data.done >= run.start) & (data.done <= run.end)
+    low, high = np.maximum(data.sent, run.start), np.minimum(data.done, run.end)
+    part = np.maximum(high - low, 0) / np.maximum(data.done - data.sent, 1)
     return (
         float((data.completion * share)[ok].sum()),
         float(data.prompt[begun].sum()),
-        int(ended.sum()),
+        float(part[ok].sum()),
     )
 
 
@@ -312,11 +318,13 @@ def _notes(run: CellRun, succeeded: int) -> tuple[str, ...]:
             f"the wall clock moved by {run.clock_jump:+.1f} s; times are of the monotonic clock"
         )
     if 0 < succeeded < 100:
-        found.append(f"{succeeded} successes: p99 is little more than the largest value")
+        found.append(f"{succeeded} successes: p99 is about the largest value")
     return tuple(found)
 
 
 def _details(records: Records) -> tuple[str, ...]:
+    if not records.details:
+        return ()
     from tools.logs.canonical import canonical_text
 
     # What a server says in an error is foreign text.

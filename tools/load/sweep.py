@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from tools.config import EndpointConfig
 from tools.load.cell import CellRun
@@ -19,7 +20,8 @@ from tools.load.endpoint import LoadTarget, load_target
 from tools.load.event_loop import loop_name
 from tools.load.facts import EndpointFacts
 from tools.load.httptools_response import INSTALLED as HTTPTOOLS
-from tools.load.plan import SETUP, TAIL, PlannedCell, SweepPlan
+from tools.load.knee import BestRate, Knee, find_best_rate, find_knee
+from tools.load.plan import MAX_SEARCH, SETUP, TAIL, PlannedCell, SweepPlan, skip_reason
 from tools.load.processes import ClientProcesses, Progress
 from tools.load.prompts import RequestShape, read_prompts
 from tools.load.runs import Cell, Run, RunWriter, new_id, read_run
@@ -56,7 +58,7 @@ def provenance(
         "id": new_id(now),
         "source": "gemma-sre",
         "started": now.isoformat(timespec="seconds"),
-        "endpoint": config.url,
+        "endpoint": without_password(config.url),
         "found_by": config.found_by,
         "model": facts.model,
         "label": facts.model,
@@ -64,7 +66,7 @@ def provenance(
         "max_model_len": facts.max_model_len or None,
         "kv_tokens": facts.kv_tokens or None,
         "usd_per_hour": plan.usd_per_hour,
-        "loop": plan.shape if plan.rates else "closed",
+        "loop": plan.shape if plan.rates or plan.search == "rate" else "closed",
         "seed": plan.seed,
         "prompts": {
             "kind": "file" if plan.prompts else "unique",
@@ -86,6 +88,23 @@ def provenance(
         },
         **known,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """What all cells of a sweep share."""
+
+    clients: ClientProcesses
+    target: LoadTarget
+    messages: list[list[dict[str, Any]]] | None
+    writer: RunWriter
+    tell: Tell
+
+
+def without_password(url: str) -> str:
+    """Return a URL as it may be kept: without user and password."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
 
 
 class Sweep:
@@ -119,7 +138,7 @@ class Sweep:
         Raises UsageError while another run of this user has the endpoint, EndpointError when the
         endpoint can't be asked for token counts, ClientLost when a client process dies.
         """
-        tell = tell or (lambda event: None)
+        tell = tell or _silent
         target = load_target(self._config, self._token)
         known = dict(self._known)
         messages = None
@@ -127,66 +146,100 @@ class Sweep:
             messages, digest = read_prompts(self.plan.prompts)
             known["prompts_sha256"] = digest
         about = provenance(self.plan, self._config, self._facts, known)
-        slots = max(
-            (cell.cell_plan(self.plan).slots for cell in self.cells if not cell.skip), default=1
-        )
         with only_run(self._config.url, self._folder):
-            async with ClientProcesses(len(split_slots(slots))) as clients:
+            async with ClientProcesses(len(split_slots(self._slots()))) as clients:
                 with RunWriter(self._folder, about) as writer:
                     self._began = time.monotonic()
-                    await self._all(clients, target, messages, writer, tell)
+                    bench = _Bench(clients, target, messages, writer, tell)
+                    end: dict[str, Any] = {}
+                    if self.plan.search:
+                        end = await self._search(bench)
+                    else:
+                        await self._all(bench)
                     writer.close(
                         stopped=self.stop.is_set(),
                         seconds=round(time.monotonic() - self._began, 1),
+                        **end,
                     )
         return read_run(writer.path)
 
-    async def _all(
-        self,
-        clients: ClientProcesses,
-        target: LoadTarget,
-        messages: list[list[dict[str, Any]]] | None,
-        writer: RunWriter,
-        tell: Tell,
-    ) -> None:
+    def _slots(self) -> int:
+        if self.plan.search:
+            return self.plan.max_in_flight
+        plans = [cell.cell_plan(self.plan) for cell in self.cells if not cell.skip]
+        return max((plan.slots for plan in plans), default=1)
+
+    async def _all(self, bench: _Bench) -> None:
         failed: dict[tuple[int, int], str] = {}
         for number, cell in enumerate(self.cells, 1):
             if self.stop.is_set():
                 return
             shape = (cell.input, cell.output)
             reason = cell.skip or self._over_budget() or failed.get(shape, "")
-            if reason:
-                result = _result(cell, skip=reason)
-                writer.add(result)
-                tell(SweepEvent("skipped", number, len(self.cells), cell, result=result))
-                continue
-            tell(SweepEvent("started", number, len(self.cells), cell))
-
-            def progress(
-                one: Progress, number: int = number, cell: PlannedCell = cell
-            ) -> None:
-                tell(SweepEvent("progress", number, len(self.cells), cell, progress=one))
-
-            run = await self._cell(clients, target, messages, cell, progress)
-            summary = summarise(run, self.plan.slo)
-            result = _result(cell, summary=summary, samples=samples(run))
-            writer.add(result)
-            tell(SweepEvent("measured", number, len(self.cells), cell, result=result))
-            rate = summary.success_rate
-            if rate is not None and rate < GIVE_UP_BELOW and not run.stopped:
+            summary = await self._measure(bench, cell, number, len(self.cells), reason)
+            rate = summary.success_rate if summary else None
+            if rate is not None and rate < GIVE_UP_BELOW and not self.stop.is_set():
                 failed[shape] = f"at {cell.load} only {rate:.0%} of the requests succeeded"
 
+    async def _search(self, bench: _Bench) -> dict[str, Any]:
+        """Search each shape for its knee, or for its highest rate; return what was found."""
+        found = []
+        shapes = dict.fromkeys((c.input, c.output) for c in self.cells if not c.skip)
+        number = 0
+        for size, output in shapes:
+
+            async def at(
+                level: int = 0, rate: float = 0.0, size: int = size, output: int = output
+            ) -> CellSummary | None:
+                nonlocal number
+                number += 1
+                cell = PlannedCell(size, output, level, rate)
+                reason = self._over_budget()
+                reason = reason or skip_reason(self.plan, self._facts, size, output, level)
+                if self.stop.is_set() or (number - 1) % MAX_SEARCH == MAX_SEARCH - 1:
+                    return None
+                summary = await self._measure(bench, cell, number, MAX_SEARCH, reason)
+                return None if self.stop.is_set() else summary
+
+            result: Knee | BestRate | None
+            if self.plan.search == "knee":
+                result = await find_knee(at, most=self.plan.max_in_flight)
+            else:
+                result = await find_best_rate(
+                    lambda rate, at=at: at(rate=rate),  # type: ignore[misc]
+                    start=self.plan.rates[0] if self.plan.rates else 1.0,
+                    share=self.plan.share,
+                )
+            told = result.to_json() if result else None
+            found.append({"input": size or None, "output": output, self.plan.search: told})
+        return {"found": found}
+
+    async def _measure(
+        self, bench: _Bench, cell: PlannedCell, number: int, of: int, reason: str
+    ) -> CellSummary | None:
+        if reason:
+            result = _result(cell, skip=reason)
+            bench.writer.add(result)
+            bench.tell(SweepEvent("skipped", number, of, cell, result=result))
+            return None
+        bench.tell(SweepEvent("started", number, of, cell))
+
+        def progress(one: Progress) -> None:
+            bench.tell(SweepEvent("progress", number, of, cell, progress=one))
+
+        run = await self._cell(bench, cell, progress)
+        summary = summarise(run, self.plan.slo)
+        result = _result(cell, summary=summary, samples=samples(run))
+        bench.writer.add(result)
+        bench.tell(SweepEvent("measured", number, of, cell, result=result))
+        return summary
+
     async def _cell(
-        self,
-        clients: ClientProcesses,
-        target: LoadTarget,
-        messages: list[list[dict[str, Any]]] | None,
-        cell: PlannedCell,
-        progress: Callable[[Progress], None],
+        self, bench: _Bench, cell: PlannedCell, progress: Callable[[Progress], None]
     ) -> CellRun:
-        prompts = await self._prompts(cell, messages)
-        return await clients.run(
-            target, prompts, cell.cell_plan(self.plan), stop=self.stop, progress=progress
+        prompts = await self._prompts(cell, bench.messages)
+        return await bench.clients.run(
+            bench.target, prompts, cell.cell_plan(self.plan), stop=self.stop, progress=progress
         )
 
     async def _prompts(
@@ -221,6 +274,10 @@ class Sweep:
             if cost > self.plan.max_usd:
                 return f"the budget of {self.plan.max_usd:g} USD would be passed"
         return ""
+
+
+def _silent(event: SweepEvent) -> None:
+    del event
 
 
 def samples(run: CellRun) -> dict[str, list[float]]:

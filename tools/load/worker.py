@@ -11,6 +11,7 @@ import gc
 import os
 import socket
 import sys
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -70,6 +71,15 @@ async def _cell(
     part = Part(**told["part"])
     target = LoadTarget(**{**told["target"], "head": told["target"]["head"].encode("ascii")})
     raise_file_limit(part.slots)
+    bodies = make_bodies(told["prompts"])
+    write_frame(writer, {"is": "armed"})
+    go: dict[str, Any] = {"do": ""}
+    while go["do"] != "go":  # a late "stop" of the cell before may still come
+        try:
+            go, _ = await read_frame(reader)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return False
+    part = replace(part, start_at=go["start_at"])
     stop = asyncio.Event()
     gone = False
 
@@ -98,9 +108,7 @@ async def _cell(
     listener = asyncio.create_task(listen())
     gc.collect()
     gc.freeze()  # what stands now stays: collections in the window look at new objects only
-    run = await run_cell(
-        target, make_bodies(told["prompts"]), plan, part=part, stop=stop, progress=progress
-    )
+    run = await run_cell(target, bodies, plan, part=part, stop=stop, progress=progress)
     if not gone:
         write_frame(
             writer,

@@ -34,6 +34,8 @@ CALLER_HINTS = (
     r"""["']prompt\\?["']\s*:""",
     "(?i:x-request-id|user-agent|referer|x-forwarded-for|headers[=:])",
     "LoRA (?:adapter|module)",
+    "[Tt]he model [`'\"]",
+    "(?:in|from|for|of) (?:the )?request: ",
 )
 
 # What follows a prompt in vLLM's request lines; a line that holds it may end a prompt.
@@ -197,6 +199,15 @@ _PATTERNS: tuple[tuple[Any, Callable[[Any], str]], ...] = (
     ),
     (re2.compile(r"([Tt]he model [`'\"])[^\n]*([`'\"] does not exist)"), _keep("⟨model-name⟩")),
     (re2.compile(r"(LoRA (?:adapter|module) [`'\"])[^\n]*([`'\"])"), _keep("⟨model-name⟩")),
+    # A name with a line feed in it: what follows in other entries is still the caller's.
+    (
+        re2.compile(r"((?:[Tt]he model|LoRA (?:adapter|module)) [`'\"])[^`'\"\n]*$"),
+        _keep(OPEN),
+    ),
+    (
+        re2.compile(r"(?i)(\berror [^\n:]{0,60} (?:in|from|for|of) (?:the )?request: )\S[^\n]*"),
+        _keep("⟨message⟩"),
+    ),
     # uvicorn: INFO:     1.2.3.4:5 - "GET /x?y HTTP/1.1" 200 OK
     (
         re2.compile(r'([^\s"]+) - "([^\s"]+) ([^\n]*) (HTTP/[0-9.]+" [0-9]{3})'),

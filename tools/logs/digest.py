@@ -105,6 +105,11 @@ class LogDigest:
         return tuple(self._lifecycle.endings)
 
     @property
+    def probe_failure(self) -> LogRecord | None:
+        """Return the newest record in which the platform says that a start-up probe failed."""
+        return self._lifecycle.probe_failed
+
+    @property
     def blocks(self) -> tuple[Block, ...]:
         """Return tracebacks, errors and what told of a start or an end; at most 500."""
         return (*self._head, *self._tail)

@@ -142,7 +142,7 @@ _RULES: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
         (" from 0", r"\b(for) (?!0\b)[\w.$-]+(?= from 0)", r"\1 0"),
         ("", r"[\u2580-\u259f]+|[\^~]{2,}", "0"),  # progress bars, carets under a line of source
         ("0", rf"[<>~≈]?\b0\s?{_UNIT}\b(?![\w(/])", "0"),
-        ("  ", r"\s+", " "),
+        ("  ", r" +", " "),
         # "0 (0)", "0, 0 0", "0:0", "0 ()" are one value, or a list of them
         ("0", r"0(?:[ ,;:&=]{0,3}(?:0|\( ?0? ?\)|\[ ?0? ?\]))+", "0"),
     )
@@ -206,6 +206,11 @@ def templates_of(text: str) -> tuple[str, str]:
     return fill_shape(shape, values), fill_shape(shape, dict.fromkeys(values, ""))
 
 
+def second_key(key: bytes) -> bytes:
+    """Return a line with its runs of digits, and then its words that hold one, written "0"."""
+    return _DIGIT_WORD.sub(b"0", mark_formats(mark_versions(key)))
+
+
 def mark_versions(key: bytes) -> bytes:
     """Return the key, or many, with the digits of ``HTTP/1.1`` marked as none of a word's."""
     if b"HTTP/0" not in key:
@@ -267,7 +272,7 @@ def skeleton_of(shape: bytes) -> str:
     for needle, pattern, replacement in _RULES:
         if needle in masked:
             masked = pattern.sub(replacement, masked)
-    return masked.strip().replace("0", PLACEHOLDER)
+    return masked.strip(" ").replace("0", PLACEHOLDER)
 
 
 def fill(skeleton: str, values: Mapping[str, str]) -> str:
@@ -285,14 +290,15 @@ def template_id(template: str) -> str:
 def template_regex(template: str) -> str:
     r"""Return an anchored regular expression, safe for RE2, that matches the template's lines.
 
-    A placeholder matches anything, nothing included; a space matches any white space. A template
-    of a line that was cut matches what follows the cut.
+    A placeholder matches anything, nothing included; a space matches any white space. The
+    template of a line that may have been cut matches whatever follows it.
     """
+    end = r"[\s\v]*$" if len(template) < MAX_CHARS else ""
     parts = [
-        r"\s+".join(_escape(piece) for piece in part.split(" "))
+        r"[\s\v]+".join(_escape(piece) for piece in part.split(" "))
         for part in template.split(PLACEHOLDER)
     ]
-    return r"(?s)^\s*" + r".*?".join(parts) + r"\s*$"
+    return r"(?s)^[\s\v]*" + r".*?".join(parts) + end
 
 
 def _escape(text: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from tools.logs.masking import PLACEHOLDER
@@ -15,7 +15,7 @@ from tools.logs.masking import PLACEHOLDER
 # One of few words is a category ("Paused", "Resumed"), one of many a value (a user, a queue).
 # State machines have up to about ten states; a lower bound would merge their transitions.
 MANY = 12
-MANY_CODES = 64  # values kept apart; HTTP has 63 status codes (IANA's registry, 2026)
+MANY_CODES = 32  # values kept apart; a service seldom answers with more than ten of HTTP's 63
 MANY_SIZES = 8  # sizes of failed allocations, past which they are amounts, not cases
 MIN_WORDS = 3  # words that must stay: less would not say what happened
 MAX_WORDS = 60  # longer templates are rare and already told apart by their first words
@@ -28,14 +28,17 @@ _ADJACENT = re.compile(r"<\*>(?: <\*>)+")
 
 
 def merge_templates(
-    templates: Iterable[str], general: Mapping[str, str] = MappingProxyType({})
+    templates: Iterable[str],
+    general: Mapping[str, str] = MappingProxyType({}),
+    amounts: Collection[str] = (),
 ) -> dict[str, str]:
     """Return for each template the one that stands for it, itself where nothing was merged.
 
-    ``general`` has for a template with kept digits the one with placeholders in their place.
+    ``general`` has for a template with kept digits the one with placeholders in their place;
+    ``amounts`` are those of the latter in which the digits are known to be too many.
     """
     names = {template: template for template in templates}
-    _merge_codes(names, general)
+    _merge_codes(names, general, amounts)
     names = _merge_sizes(names)
     for _ in range(_ROUNDS):
         merged = _merge_words(sorted(set(names.values())))
@@ -45,14 +48,16 @@ def merge_templates(
     return names
 
 
-def _merge_codes(names: dict[str, str], general: Mapping[str, str]) -> None:
+def _merge_codes(
+    names: dict[str, str], general: Mapping[str, str], amounts: Collection[str]
+) -> None:
     """Give up the kept digits of a template that has too many of them: they are amounts."""
     families: dict[str, list[str]] = defaultdict(list)
     for template in names:
         if template in general:
             families[general[template]].append(template)
     for family, members in families.items():
-        if family in names or len(members) > MANY_CODES:
+        if family in amounts or len(members) > MANY_CODES:
             names.update(dict.fromkeys(members, family))
 
 

@@ -14,7 +14,7 @@ from tools.logs.masking import PLACEHOLDER, clean
 
 MAX_VALUE = 120  # characters shown of a value; the examples have it whole
 TOP_VALUES = 3
-_SPACE = re.compile(r"\s+")
+_SPACE = re.compile(" +")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def variable_values(template: str, text: str) -> list[str] | None:
 
     Each placeholder takes as little as it can: plain searches, in time linear in the line.
     """
-    line = _SPACE.sub(" ", clean(text)).strip()
+    line = _SPACE.sub(" ", clean(text)).strip(" ")
     head, *pieces = template.split(PLACEHOLDER)
     if not line.startswith(head):
         return None

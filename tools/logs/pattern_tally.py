@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from tools.domain import Severity
+from tools.logs.masking import MAX_CHARS
 
-SAMPLES = 128  # lines kept of a template for its examples and its variables' values
+SAMPLES = 64  # lines kept of a template for its examples and its variables' values
 SLICES = 64  # of the window, to find bursts in
 _BUCKETS = 256  # counts by time kept of a template before its slices are made twice as wide
 _DISTINCT = 10_000  # instances or revisions counted exactly up to here
@@ -31,9 +32,14 @@ class Tally:
     stride: int = 1
     offered: int = 0
 
-    def offer(self, ref: str, text: str) -> None:
-        """Keep every stride-th line offered, twice the stride each time the room is used up."""
-        if self.offered % self.stride == 0:
+    def offer(self, ref: str, text: str, *, room: bool) -> int:
+        """Keep every stride-th line offered; return how many characters more are held.
+
+        Twice the stride each time ``SAMPLES`` are held; without room, only the first line.
+        """
+        text = text[:MAX_CHARS]
+        before = len(self.texts)
+        if self.offered % self.stride == 0 and (room or not self.texts):
             if len(self.refs) == SAMPLES:
                 del self.refs[1::2], self.texts[1::2]
                 self.stride *= 2
@@ -41,6 +47,7 @@ class Tally:
                 self.refs.append(ref)
                 self.texts.append(text)
         self.offered += 1
+        return len(text) if len(self.texts) > before else 0
 
     def note(self, time: datetime | None, severity: Severity, instance: str, revision: str) -> None:
         """Count one line's surroundings."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,11 +14,13 @@ import numpy as np
 
 from tools.domain import LogRecord, Severity
 from tools.errors import UsageError
-from tools.logs.masking import template_id, template_of, template_regex
-from tools.logs.pattern_keys import OVERFLOW, Chunk, Ids, TemplateIndex
+from tools.logs.masking import MAX_CHARS, template_id, template_of, template_regex
+from tools.logs.pattern_chunk import Chunk
+from tools.logs.pattern_keys import OVERFLOW, Ids, TemplateIndex
 from tools.logs.pattern_merge import merge_templates
 from tools.logs.pattern_report import Example, Pattern, PatternReport, top_values
 from tools.logs.pattern_tally import Tally, burst, distinct
+from tools.logs.severity import infer_severity
 
 __all__ = [
     "Pattern",
@@ -34,17 +35,11 @@ __all__ = [
 
 OTHER = "other"
 EXAMPLES = 3
-_CHUNK = 8192
-_THIN = 8  # of how many chunks one gives samples of templates that have _ENOUGH lines
-_ENOUGH = 64
+_CHUNK = 4096  # lines: what is made of them at once fits the caches of a core
+_THIN = 16  # of how many chunks one gives samples of templates that have _ENOUGH lines
+_ENOUGH = 16
+_SAMPLED = 64_000_000  # characters of samples held, in all; past it one line of each template
 _BLOCK = 1 << 20  # bytes of a file read at once
-
-# How a line names its own level, where the record has no severity
-_CRITICAL = re.compile(r"\b(?:FATAL|CRITICAL|PANIC|EMERG(?:ENCY)?|ALERT)\b")
-_ERROR = re.compile(
-    r"\b(?:ERROR|SEVERE)\b|^E\d|\bTraceback \(most|\b\w*(?:Error|Exception)(?::|$)|\[error\]"
-)
-_WARNING = re.compile(r"\bWARN(?:ING)?\b|\[warn(?:ing)?\]")
 
 
 @dataclass(slots=True)
@@ -77,6 +72,7 @@ class PatternMiner:
         self._tallies: dict[int, Tally] = {}
         self._assigned: list[Ids] = []
         self._chunks = 0
+        self._room = _SAMPLED
         self._texts: list[str] = []
         self._waiting: list[_Surroundings] = []
 
@@ -91,7 +87,7 @@ class PatternMiner:
         ref: str = "",
     ) -> None:
         """Add one line with what is known of it."""
-        self._texts.append(text)
+        self._texts.append(text[:MAX_CHARS])
         self._waiting.append(_Surroundings(ref, time, severity, instance, revision))
         if len(self._texts) >= _CHUNK:
             self._flush()
@@ -126,7 +122,7 @@ class PatternMiner:
         counts = self._counts.tolist()
         templates = self._index.templates
         seen = range(1, len(templates))
-        names = merge_templates(templates[1:], self._index.general)
+        names = merge_templates(templates[1:], self._index.general, self._index.amounts)
         groups: dict[str, list[int]] = defaultdict(list)
         for number in seen:
             groups[names[templates[number]]].append(number)
@@ -164,7 +160,7 @@ class PatternMiner:
                 tally = self._tallies.get(number)
                 if tally is None:
                     tally = self._tallies[number] = Tally()
-                tally.offer(given.ref, text)
+                self._room -= tally.offer(given.ref, text, room=self._room > 0)
                 tally.note(given.time, given.severity, given.instance, given.revision)
 
     def _add_chunk(self, chunk: Chunk, source: str, number: int) -> None:
@@ -181,7 +177,8 @@ class PatternMiner:
                 tally = self._tallies.get(template)
                 if tally is None:
                     tally = self._tallies[template] = Tally()
-                tally.offer(f"{source}:{number + line}", chunk.text(line))
+                text = chunk.text(line)
+                self._room -= tally.offer(f"{source}:{number + line}", text, room=self._room > 0)
 
     def _choose(self, ids: Ids, *, everything: bool) -> tuple[list[int], list[int]]:
         """Return the templates of a chunk to sample, and a line of each."""
@@ -221,7 +218,7 @@ class PatternMiner:
         identity = template_id(template)
         severity = max(tally.severity for tally in tallies)
         if severity == Severity.DEFAULT:
-            severity = _own_severity(template)
+            severity = max(infer_severity(tally.texts[0]) for tally in tallies)
         lift = None
         if baseline is not None:
             before = sum(baseline.counts.get(member, 0) for member in members)
@@ -342,14 +339,6 @@ def mine_lines(
             f"{path} can't be read: {error.strerror or error}.", fix="Name a readable text file."
         ) from error
     return miner.report(baseline=baseline, known=known)
-
-
-def _own_severity(template: str) -> Severity:
-    if _CRITICAL.search(template):
-        return Severity.CRITICAL
-    if _ERROR.search(template):
-        return Severity.ERROR
-    return Severity.WARNING if _WARNING.search(template) else Severity.DEFAULT
 
 
 def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:

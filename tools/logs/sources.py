@@ -36,6 +36,11 @@ class LogSource:
         ordered = oldest_first(records, self.report.note, run=RUN)
         return iter(attributed(ordered))
 
+    def as_read(self) -> Iterator[LogRecord]:
+        """Yield the records in the order of the files, whatever their times; once, as above."""
+        self.report = LogReport()
+        return self._counted(self._all())
+
     def _counted(self, records: Iterable[LogRecord]) -> Iterator[LogRecord]:
         report = self.report
         for record in records:

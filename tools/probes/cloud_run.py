@@ -124,6 +124,12 @@ def probe_budget(revision: Revision) -> int | None:
     return int(probe["initial_delay_s"]) + int(probe["period_s"]) * int(probe["failure_threshold"])
 
 
+def probe_kind(revision: Revision) -> str:
+    """Return how the start-up probe asks: ``http``, ``tcp``, ``grpc``, or ``none``."""
+    kind = str(revision.startup_probe.get("type", "")) if revision.startup_probe else ""
+    return kind or "none"
+
+
 def condition(conditions: tuple[Condition, ...], kind: str) -> Condition | None:
     """Return the condition of a type, None if the service does not report it."""
     return next((one for one in conditions if one.type == kind), None)
@@ -142,6 +148,7 @@ def _revision_facts(revision: Revision) -> dict[str, Scalar]:
         facts["run.revision_ready"] = revision.ready
     if (budget := probe_budget(revision)) is not None:
         facts["run.probe_budget_s"] = budget
+    facts["run.probe_kind"] = probe_kind(revision)
     if revision.accelerator:
         facts["run.accelerator"] = revision.accelerator
     return facts

@@ -1,13 +1,18 @@
-"""fit_model, estimate_cost, recommend_setup and lint_flags: numbers that code computes."""
+"""fit_model, estimate_cost, recommend_setup and lint_flags: numbers that code computes.
+
+What is impossible is refused where it is computed, so the schemas carry no bounds: the four
+together stay under 500 tokens of a small window, at three bytes a token.
+"""
 
 from __future__ import annotations
 
+import re
 import shlex
-from typing import Annotated, Literal
+from typing import Literal
 
 from tools.domain import Observation
 from tools.errors import UsageError
-from tools.tool import Bounds, Effect, ToolContext, ToolResult, tool
+from tools.tool import Effect, ToolContext, ToolResult, tool
 
 
 @tool(Effect.READ)
@@ -16,16 +21,17 @@ async def fit_model(
     model: str,
     accelerator: str,
     precision: str = "",
-    count: Annotated[int, Bounds(1, 256)] = 1,
     flags: str = "",
 ) -> ToolResult:
-    """Compute whether a Gemma 4 fits an accelerator: memory, KV tokens, and what would help."""
+    """Compute whether a Gemma 4 fits ("2 x L4"), and what would help."""
+    from tools.sizing.bar import memory_bar
     from tools.sizing.fit import fit
     from tools.sizing.request import FitRequest
 
+    card, count = _devices(accelerator)
     result = fit(
         FitRequest(
-            model, accelerator, precision, count=count, flags=_words(flags),
+            model, card, precision, count=count, flags=_words(flags),
             vllm_version=_version(context),
         ),
         today=context.config.now().date(),
@@ -34,9 +40,9 @@ async def fit_model(
     helps = [one.change for one in result.advice if one.outcome == "fits"]
     if helps and not result.fits:
         said += f" What fits: {'; '.join(helps[:3])}."
-    return ToolResult(
-        summary=said, data=result.to_json(), observations=(_seen("sizing.fit", said),)
-    )
+    # The summary is what goes into the window; the data is what a person opens.
+    data = {"bar": memory_bar(result).splitlines(), **result.to_json()}
+    return ToolResult(summary=said, data=data, observations=(_seen("sizing.fit", said),))
 
 
 @tool(Effect.READ)
@@ -45,17 +51,17 @@ async def estimate_cost(
     model: str,
     accelerator: str,
     precision: str = "",
-    count: Annotated[int, Bounds(1, 256)] = 1,
-    duty: Annotated[float, Bounds(0.001, 1)] = 1.0,
-    tokens_per_s: Annotated[float, Bounds(0, 10_000_000)] = 0.0,
+    duty: float = 1.0,
+    tokens_per_s: float = 0.0,
 ) -> ToolResult:
-    """Compute what serving costs: an hour, a month, a million tokens; duty is the share in use."""
+    """Compute the cost of serving; duty is the share of the time in use."""
     from tools.sizing.cost import CostRequest, cost
     from tools.sizing.request import FitRequest
 
+    card, count = _devices(accelerator)
     result = cost(
         CostRequest(
-            FitRequest(model, accelerator, precision, count=count),
+            FitRequest(model, card, precision, count=count),
             duty=duty,
             tokens_per_s=tokens_per_s,
         ),
@@ -76,15 +82,15 @@ async def estimate_cost(
 @tool(Effect.READ)
 async def recommend_setup(
     context: ToolContext,
-    users: Annotated[int, Bounds(1, 100_000)] = 1,
-    context_tokens: Annotated[int, Bounds(1, 262_144)] = 8192,
-    tokens_per_s: Annotated[float, Bounds(0, 100_000)] = 0.0,
-    budget: Annotated[float, Bounds(0, 10_000_000)] = 0.0,
+    users: int = 1,
+    context_tokens: int = 8192,
+    tokens_per_s: float = 0.0,
+    budget: float = 0.0,
     traffic: Literal["steady", "office", "bursty"] = "steady",
     images: bool = False,
     region: str = "",
 ) -> ToolResult:
-    """Rank model, precision, accelerator and flags for a workload; budget is USD a month."""
+    """Rank setups for a workload; budget is USD a month."""
     from tools.sizing.recommend import Workload, recommend
 
     del context
@@ -115,17 +121,16 @@ async def recommend_setup(
 
 
 @tool(Effect.READ)
-async def lint_flags(
-    context: ToolContext, command: str, accelerator: str = "", vllm_version: str = ""
-) -> ToolResult:
-    """Check a `vllm serve` command against its version and known traps before it is deployed."""
+async def lint_flags(context: ToolContext, command: str, accelerator: str = "") -> ToolResult:
+    """Check a `vllm serve` command against its version and known traps."""
     from tools.serving.lint import lint_args, parse_command
 
     words, env = parse_command(command)
     if not words:
         raise UsageError("There is no command to check.", fix="Give `vllm serve MODEL --…`.")
+    card, chips = _devices(accelerator)
     findings = lint_args(
-        words, vllm_version=vllm_version or _version(context), accelerator=accelerator, env=env
+        words, vllm_version=_version(context), accelerator=card, chips=chips, env=env
     )
     errors = [finding for finding in findings if finding.severity == "error"]
     said = f"{len(findings)} findings, {len(errors)} errors"
@@ -142,6 +147,12 @@ def _version(context: ToolContext) -> str:
 
     del context  # the endpoint's own version is not known here without asking it
     return LATEST
+
+
+def _devices(text: str) -> tuple[str, int]:
+    """Return the accelerator and how many: ``2 x L4`` → L4, 2; 0 where no number is named."""
+    found = re.fullmatch(r"\s*(\d{1,4})\s*[x×*]\s*(.+)", text)
+    return (found[2], int(found[1])) if found else (text, 0)
 
 
 def _words(flags: str) -> tuple[str, ...]:

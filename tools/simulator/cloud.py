@@ -33,10 +33,18 @@ class SimulatedCloud:
     Both servers live in the event loop that enters the block, so a client that blocks that loop
     would wait for itself: use the async clients there, or ``run_in_thread``. ``grpc_address`` is
     host:port, ``base_url`` has neither a trailing slash nor ``/v1``. ``calls`` holds every request
-    of both protocols in the order of their answers.
+    of both protocols in the order of their answers, cut; with ``keep_bodies``, ``bodies`` holds
+    what was posted to the endpoint, whole.
     """
 
-    def __init__(self, scenario: Scenario, *, seed: int = 0, running: bool = False) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        seed: int = 0,
+        running: bool = False,
+        keep_bodies: bool = False,
+    ) -> None:
         self.scenario = scenario
         self.clock = SimulatedClock(scenario.now, running=running)
         self.calls: list[Call] = []
@@ -64,6 +72,9 @@ class SimulatedCloud:
         self._endpoint = SimulatedEndpointServer(
             scenario, self.clock, self._faults, self.calls, seed
         )
+        self.bodies: list[bytes] = []
+        if keep_bodies:
+            self._endpoint.bodies = self.bodies
 
     async def __aenter__(self) -> SimulatedCloud:
         try:

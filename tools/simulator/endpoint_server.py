@@ -72,6 +72,7 @@ class SimulatedEndpointServer:
         self._connections: set[asyncio.StreamWriter] = set()
         self._opening: asyncio.Task[None] | None = None
         self.port = 0
+        self.bodies: list[bytes] | None = None
 
     @property
     def behaviour(self) -> str:
@@ -176,6 +177,8 @@ class SimulatedEndpointServer:
         method, path = request.method.decode(), request.target.decode()
         name = f"http:{path.partition('?')[0]}"
         summary = f"{method} {path} {body[:2000].decode(errors='replace')}".strip()
+        if self.bodies is not None and body:
+            self.bodies.append(body)
         behaviour = self.behaviour
         if behaviour == "asleep":
             self.woken, self._woken_at = True, self._clock.now()

@@ -123,7 +123,7 @@ def freeform_reply(request: Mapping[str, Any]) -> Mapping[str, Any]:
     return {
         "content": (
             f"The evidence that decides is {' and '.join(ids)}. In the words of {ids[0]}: "
-            f"{quoted}. I am a simulated model and only repeat what stands in the prompt."
+            f"{quoted}. I am a simulated model that only repeats what stands in the prompt."
         )
     }
 

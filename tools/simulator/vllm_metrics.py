@@ -107,6 +107,8 @@ def _lines(counters: EndpointCounters, model: str, blocks: int) -> Iterator[str]
         yield f'vllm:{name}_bucket{{{base},le="+Inf"}} {count}'
         yield f"vllm:{name}_count{{{base}}} {count}"
         yield f"vllm:{name}_sum{{{base}}} {count * mean}"
+    tokens = int(values.get("kv_tokens", blocks * 16))
+    concurrency = values.get("kv_concurrency", "None")
     yield from one(
         "cache_config_info",
         "gauge",
@@ -114,7 +116,8 @@ def _lines(counters: EndpointCounters, model: str, blocks: int) -> Iterator[str]
         (
             ',block_size="16",cache_dtype="'
             f'{values.get("cache_dtype", "auto")}",gpu_memory_utilization="0.95",'
-            f'kv_cache_size_tokens="{blocks * 16}",num_gpu_blocks="{blocks}"',
+            f'kv_cache_max_concurrency="{concurrency}",kv_cache_size_tokens="{tokens}",'
+            f'num_gpu_blocks="{blocks}"',
             1.0,
         ),
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
 from tools.errors import UsageError
 from tools.sizing.fit import FitResult, fit
+from tools.sizing.phases import COMPILING, PROCESS, WEIGHTS
 from tools.sizing.prices import Offer, offers, warnings
 from tools.sizing.request import FitRequest
 from tools.sizing.speed import decode_ceiling, prefill_ceiling
@@ -34,7 +35,8 @@ class CostRequest:
     context: int = 0  # tokens each of them holds
     tokens_per_s: float = 0.0  # measured, over all users; 0: the ceiling is used and said
     kind: str = ""  # on-demand, spot, flex-start, cloud-run; "": all that are known
-    history: Mapping[str, float] = field(default_factory=dict)  # phase → measured seconds
+    # phase → the seconds that earlier starts took; see tools.sizing.starts.history
+    history: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,12 @@ class Phase:
     name: str
     low: float
     high: float
-    measured: bool = False
+    starts: int = 0  # that were observed; 0: a guess from constants
+
+    @property
+    def measured(self) -> bool:
+        """Return whether it comes from starts that were observed."""
+        return self.starts > 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the phase as JSON has it."""
@@ -83,6 +90,7 @@ class Phase:
             "low_s": round(self.low, 1),
             "high_s": round(self.high, 1),
             "measured": self.measured,
+            "starts": self.starts,
         }
 
 
@@ -176,20 +184,20 @@ def million_tokens(usd_per_hour: float, tokens_per_s: float) -> float:
     return usd_per_hour / (tokens_per_s * 3600) * 1e6
 
 
-def cold_start(result: FitResult, history: Mapping[str, float]) -> tuple[Phase, ...]:
+def cold_start(result: FitResult, history: Mapping[str, Sequence[float]]) -> tuple[Phase, ...]:
     """Return the phases of a start from nothing, measured where there is history."""
     size = result.memory.resident + result.memory.weights.offloaded
     gigabytes = size * result.plan.tp / 1e9
     slow, fast = VOLUME_GBPS
     eager = result.plan.flags.enforce_eager
     guesses = {
-        "process start": PROCESS_START,
-        "loading weights": (gigabytes / fast, gigabytes / slow),
-        "compiling and graphs": (0.0, 10.0) if eager else COMPILE,
+        PROCESS: PROCESS_START,
+        WEIGHTS: (gigabytes / fast, gigabytes / slow),
+        COMPILING: (0.0, 10.0) if eager else COMPILE,
     }
     return tuple(
-        Phase(name, history[name], history[name], measured=True)
-        if name in history
+        Phase(name, min(history[name]), max(history[name]), len(history[name]))
+        if history.get(name)
         else Phase(name, low, high)
         for name, (low, high) in guesses.items()
     )

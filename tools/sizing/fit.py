@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tools.sizing import limits
 from tools.sizing.accelerators import GIB
@@ -22,6 +22,9 @@ from tools.sizing.memory import (
 from tools.sizing.prices import Offer, usual, warnings
 from tools.sizing.request import FitRequest, Plan, resolve
 from tools.sizing.speed import decode_ceiling
+
+if TYPE_CHECKING:
+    from tools.sizing.bootlog import BootLog
 
 Outcome = Literal["fits", "oom_at_load", "no_kv_memory", "max_model_len_too_long", "unsupported"]
 
@@ -121,6 +124,19 @@ def fit(request: FitRequest, *, advise: bool = True, today: date | None = None) 
 
         result = replace(result, advice=advice(result))
     return result
+
+
+def fit_measured(
+    request: FitRequest, log: BootLog | None, *, today: date | None = None
+) -> FitResult:
+    """Return `fit`, its band replaced by what a start measured, and the difference explained."""
+    if log is None:
+        return fit(request, today=today)
+    from tools.sizing.layout import differences
+
+    computed = evaluate(resolve(replace(request, measured=None)))
+    result = fit(replace(request, measured=log.measured), today=today)
+    return replace(result, explanation=(*result.explanation, *differences(log, computed)))
 
 
 def evaluate(plan: Plan) -> FitResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -83,55 +84,121 @@ def layout(
     *,
     model: str = "",
     accelerator: str = "",
-    metrics: Mapping[str, float] | None = None,
+    count: int = 0,
+    used: float | None = None,
+    cache: Mapping[str, str] | None = None,
 ) -> Layout:
     """Return the layout that a boot log and, when given, /metrics tell.
 
-    ``metrics`` are values of vLLM's gauges by name, such as ``vllm:kv_cache_usage_perc``. With
-    an accelerator the estimate stands beside it, and differences are explained.
+    ``used`` is the share of the KV cache in use (``vllm:kv_cache_usage_perc``), ``cache`` the
+    labels of ``vllm:cache_config_info``. With an accelerator the estimate stands beside it, and
+    differences are explained. Raises UsageError when nothing says anything about memory.
     """
+    if not log and not cache:
+        raise UsageError(
+            "Nothing about memory was found.", fix="Give the log of a start: --boot-log FILE."
+        )
     figures = [
         Figure(label, log.figures[name], unit, "measured", log.quotes.get(name, ""))
         for name, label, unit in _SHOWN
         if name in log.figures
     ]
+    figures += _cache_figures(cache or {}, log)
     args = log.args
     figures += [
         Figure(key.replace("_", " "), str(args[key]), "", "configured")
         for key in ("dtype", "quantization", "kv_cache_dtype", "max_model_len", "cpu_offload_gb")
         if key in args
     ]
-    used = (metrics or {}).get("vllm:kv_cache_usage_perc")
     if used is not None:
         figures.append(Figure("KV cache in use", round(used, 4), "share", "measured"))
-        if "kv_tokens" in log.figures:
-            tokens = round(used * log.figures["kv_tokens"])
-            figures.append(Figure("KV cache in use", tokens, "tokens", "derived"))
+        tokens = _value(figures, "KV cache", "tokens")
+        if tokens:
+            figures.append(Figure("KV cache in use", round(used * tokens), "tokens", "derived"))
     name = model or str(args.get("model") or args.get("model_tag") or "")
     if not (accelerator and name):
-        return Layout(tuple(figures), _without(log, accelerator))
-    estimate = _estimate(log, name, accelerator)
-    block = estimate.block_bytes
-    if "kv_gib" in log.figures:
-        blocks = int(log.figures["kv_gib"] * GIB) // block
-        figures.append(Figure("KV blocks", blocks, "blocks", "derived"))
-    figures.append(Figure("bytes a block", block, "bytes", "derived"))
-    return Layout(tuple(figures), tuple(_differences(log, estimate)), estimate)
+        return Layout(tuple(figures), _without(accelerator))
+    estimate = _estimate(log, name, accelerator, count)
+    figures += _derived(figures, estimate)
+    return Layout(tuple(figures), differences(log, estimate), estimate)
 
 
-def _estimate(log: BootLog, model: str, accelerator: str) -> FitResult:
+# Labels of vllm:cache_config_info (vLLM 0.32 /metrics; older versions lack the last two).
+_CACHE = (
+    ("num_gpu_blocks", "KV blocks", "blocks"),
+    ("block_size", "tokens a block", "tokens"),
+    ("kv_cache_size_tokens", "KV cache", "tokens"),
+    ("kv_cache_max_concurrency", "maximum concurrency", "requests"),
+)
+
+
+def _cache_figures(cache: Mapping[str, str], log: BootLog) -> list[Figure]:
+    known = {"KV cache": "kv_tokens", "maximum concurrency": "concurrency"}
+    found = []
+    for label, name, unit in _CACHE:
+        try:
+            value = float(cache.get(label, ""))
+        except ValueError:
+            continue
+        if known.get(name, "") not in log.figures and math.isfinite(value):
+            quote = f'vllm:cache_config_info{{{label}="{cache[label]}"}}'
+            found.append(Figure(name, value, unit, "measured", quote))
+    for label, name in (
+        ("cache_dtype", "KV cache's type"),
+        ("gpu_memory_utilization", "share of the memory"),
+    ):
+        if cache.get(label):
+            found.append(Figure(name, cache[label], "", "configured"))
+    return found
+
+
+def _derived(figures: list[Figure], estimate: FitResult) -> list[Figure]:
+    plan, block = estimate.plan, estimate.block_bytes
+    found = [
+        Figure("precision of the weights", plan.kind.name, "", "derived"),
+        Figure("precision of the KV cache", plan.kv_type, "", "derived"),
+    ]
+    memory, blocks = _value(figures, "KV cache", "GiB"), _value(figures, "KV blocks", "blocks")
+    if memory and not blocks:
+        found.append(Figure("KV blocks", int(memory * GIB) // block, "blocks", "derived"))
+    if blocks and not memory:
+        found.append(Figure("KV cache", round(blocks * block / GIB, 2), "GiB", "derived"))
+    weights = _value(figures, "weights", "GiB")
+    budget = _value(figures, "vLLM's budget", "GiB") or (
+        plan.flags.gpu_memory_utilization * plan.card.usable / GIB if not plan.card.tpu else 0.0
+    )
+    if weights and memory and budget:
+        rest = round(budget - weights - memory, 2)
+        found.append(Figure("activations, graphs, outside torch", rest, "GiB", "derived"))
+    found.append(Figure("bytes a block", block, "bytes", "derived"))
+    return found
+
+
+def _value(figures: list[Figure], name: str, unit: str) -> float:
+    for figure in figures:
+        if (figure.name, figure.unit) == (name, unit) and isinstance(figure.value, int | float):
+            return float(figure.value)
+    return 0.0
+
+
+def _estimate(log: BootLog, model: str, accelerator: str, count: int) -> FitResult:
     # What vLLM printed of itself is not a command line: an option unknown here is not an error.
     flags = read_flags({key: value for key, value in log.args.items() if key != "model_tag"})
     request = FitRequest(
         model=model,
         accelerator=accelerator,
+        count=count,
         vllm_version=log.version or LATEST,
         flags=flags,
     )
     return fit(request, advise=False)
 
 
-def _differences(log: BootLog, estimate: FitResult) -> list[str]:
+def differences(log: BootLog, estimate: FitResult) -> tuple[str, ...]:
+    """Return sentences that compare what a start measured with what was computed, and say why.
+
+    ``estimate`` must be computed, not taken from the same log.
+    """
     lines: list[str] = []
     figures = log.figures
     if "weights_gib" in figures:
@@ -173,13 +240,9 @@ def _differences(log: BootLog, estimate: FitResult) -> list[str]:
                 else ": they differ, so a setting that decides them is not in this log."
             )
         )
-    return lines
+    return tuple(lines)
 
 
-def _without(log: BootLog, accelerator: str) -> tuple[str, ...]:
-    if not log:
-        raise UsageError(
-            "Nothing about memory was found.", fix="Give the log of a start: --boot-log FILE."
-        )
+def _without(accelerator: str) -> tuple[str, ...]:
     missing = "--accelerator" if not accelerator else "--model"
     return (f"Give {missing} to have the estimate beside it and differences explained.",)

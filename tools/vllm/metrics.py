@@ -28,7 +28,12 @@ _COUNTERS: Mapping[str, tuple[str, ...]] = {
     ),
     "prefix_cache_hits": ("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total"),
     "succeeded": ("vllm:request_success_total",),
+    "rejected": ("vllm:admission_rejections_total",),
+    # vLLM 0.9 and later print these where speculative decoding is on (v1/spec_decode/metrics.py).
+    "draft_tokens": ("vllm:spec_decode_num_draft_tokens_total",),
+    "accepted_tokens": ("vllm:spec_decode_num_accepted_tokens_total",),
 }
+_FINISHED = "vllm:request_success_total"
 _HISTOGRAMS: Mapping[str, tuple[str, ...]] = {
     "ttft": ("vllm:time_to_first_token_seconds",),
     "inter_token": ("vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds"),
@@ -91,6 +96,9 @@ class EndpointMetrics:
     prefix_cache_queries: float | None = None
     prefix_cache_hits: float | None = None
     succeeded: float | None = None
+    rejected: float | None = None
+    draft_tokens: float | None = None
+    accepted_tokens: float | None = None
     ttft: Histogram | None = None
     inter_token: Histogram | None = None
     tpot: Histogram | None = None
@@ -99,6 +107,7 @@ class EndpointMetrics:
     prefill: Histogram | None = None
     decode: Histogram | None = None
     cache_config: Mapping[str, str] = field(default_factory=dict)
+    finished: Mapping[str, float] = field(default_factory=dict)  # reason → requests
     names: frozenset[str] = frozenset()
 
     @property
@@ -116,6 +125,7 @@ def parse_metrics(text: str) -> EndpointMetrics:
     values: dict[str, list[float]] = defaultdict(list)
     buckets: dict[str, dict[float, float]] = defaultdict(lambda: defaultdict(float))
     cache_config: dict[str, str] = {}
+    finished: dict[str, float] = defaultdict(float)
     names: set[str] = set()
     try:
         for family in text_string_to_metric_families(text):
@@ -128,6 +138,8 @@ def parse_metrics(text: str) -> EndpointMetrics:
                     cache_config = dict(sample.labels)
                 else:
                     values[sample.name].append(sample.value)
+                    if sample.name == _FINISHED and "finished_reason" in sample.labels:
+                        finished[sample.labels["finished_reason"]] += sample.value
     except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
         raise EndpointNonsense(f"/metrics is not in Prometheus's format: {error}") from error
     found: dict[str, Any] = {}
@@ -135,7 +147,9 @@ def parse_metrics(text: str) -> EndpointMetrics:
         found[key] = _first(values, wanted, max if key == "kv_usage" else _total)
     for key, wanted in _HISTOGRAMS.items():
         found[key] = _histogram(values, buckets, wanted)
-    return EndpointMetrics(**found, cache_config=cache_config, names=frozenset(names))
+    return EndpointMetrics(
+        **found, cache_config=cache_config, finished=dict(finished), names=frozenset(names)
+    )
 
 
 def _total(values: Iterable[float]) -> float:

@@ -10,13 +10,21 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from agent.events import BrainChanged, EndpointState, Event, PhaseChanged, TurnFinished
+from agent.events import (
+    ApprovalAsked,
+    BrainChanged,
+    EndpointState,
+    Event,
+    PhaseChanged,
+    TurnFinished,
+)
 from tools.errors import GemmaSreError
-from tui.commands import Command, find_slash, in_chat, nearest
+from tui.command import Command
+from tui.commands import find_slash, in_chat, nearest
 from tui.crash import record
 from tui.headless_progress import PHASES
 from tui.history import read_turns, widgets_of
-from tui.messages import CopyAsked, Submitted
+from tui.messages import CopyAsked, Decided, Submitted
 from tui.plain import one_line
 from tui.running import Opened
 from tui.transcript import Transcript
@@ -152,6 +160,16 @@ class ChatScreen(Screen[None]):
         self.app.copy_to_clipboard(message.text)
         self.notify(f"{message.what} copied", timeout=2, markup=False)
 
+    @on(Decided)
+    def _decided(self, message: Decided) -> None:
+        self.turns.put_first(
+            Turn(
+                message.summary,
+                lambda session: session.approve(message.approval, message.decisions),
+            )
+        )
+        self.query_one(Prompt).focus()
+
     # -- the session's life
 
     async def leave(self) -> None:
@@ -167,6 +185,7 @@ class ChatScreen(Screen[None]):
             except Exception as error:  # noqa: BLE001 - said in the transcript, kept in the log
                 await self.report(error, "Opening the session")
                 self.opened = None
+                self.turns.let_go()
                 self._doing("no session")
                 waiting = self.turns.drop_waiting()
                 if waiting:
@@ -182,6 +201,7 @@ class ChatScreen(Screen[None]):
             self.status.simulated = opened.simulated
             if opened.resumed:
                 await self._show_past(opened)
+                await self._take_up(opened)
             self._say_doing()
             work = asyncio.create_task(self._work(opened))
             leaving = asyncio.create_task(self._leaving.wait())
@@ -200,6 +220,14 @@ class ChatScreen(Screen[None]):
         for turn in turns:
             await self.transcript.add_all(widgets_of(turn, dark=dark))
         await self.transcript.say(f"Session {opened.session.id} goes on.")
+
+    async def _take_up(self, opened: Opened) -> None:
+        """Show what still waits for a person, or go on with what was cut off after an answer."""
+        pending = await opened.session.pending_approval()
+        if pending is not None:
+            await self._show(pending)
+        elif opened.session.was_cut_off():
+            self.turns.put_first(Turn("go on", lambda session: session.resume()))
 
     async def _work(self, opened: Opened) -> None:
         while True:
@@ -221,6 +249,9 @@ class ChatScreen(Screen[None]):
                 self._doing(event.detail or PHASES.get(event.phase, event.phase))
             case TurnFinished():
                 self._doing("")
+            case ApprovalAsked():
+                self.turns.hold()
+                self._say_doing()
             case _:
                 pass
         await self.transcript.show(event)
@@ -242,7 +273,10 @@ class ChatScreen(Screen[None]):
         self.status.doing = f"{text}{waiting}".strip()
 
     def _say_doing(self) -> None:
-        self._doing("working" if self.turns.current else "")
+        if self.turns.held:
+            self._doing("waiting for approval")
+        else:
+            self._doing("working" if self.turns.current else "")
 
 
 async def _first_of(*events: asyncio.Event) -> None:

@@ -71,6 +71,18 @@ def test_codes_past_the_limit_are_amounts_in_any_order(monkeypatch: pytest.Monke
     assert len(miner.report().patterns) == MANY_CODES
 
 
+def test_an_id_beside_codes_does_not_merge_them() -> None:
+    miner = PatternMiner()
+    miner.add_lines(["call ended, status: 404", "call ended, status: 500"] * 3)
+    miner.add_lines(f"call ended, status: 3f{n}a" for n in range(100))
+    counts = {p.template: p.count for p in miner.report().patterns}
+    assert counts == {
+        "call ended, status: 404": 3,
+        "call ended, status: 500": 3,
+        "call ended, status: <*>": 100,
+    }
+
+
 def test_sizes_of_allocations_stay_while_they_are_few() -> None:
     def mine(count: int) -> int:
         miner = PatternMiner()
@@ -217,7 +229,8 @@ def _benchmark() -> Any:
     spec = importlib.util.spec_from_file_location(
         "benchmark_patterns", ROOT / "benchmarks" / "patterns.py"
     )
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -243,3 +256,15 @@ def test_accuracy_on_labelled_samples() -> None:
     assert len(scores) == 8
     assert sum(ga for ga, _ in scores) / 8 >= 0.92
     assert sum(fga for _, fga in scores) / 8 >= 0.93
+
+
+def test_samples_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patterns, "_SAMPLED", 100)
+    miner = PatternMiner()
+    for n in range(500):
+        miner.add(f"line of thirty characters {n % 10}{n}")
+        miner.add(f"other {n}" + "x" * 5_000)
+    report = miner.report()
+    assert report.total == 1000
+    assert sum(len(text) for t in miner._tallies.values() for text in t.texts) < 100 + 2 * 4096
+    assert all(pattern.examples for pattern in report.patterns)

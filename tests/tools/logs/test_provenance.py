@@ -1,4 +1,3 @@
-# ruff: noqa: E501 - log lines stand as they are printed
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -193,3 +192,16 @@ def test_nothing_printed_inside_a_raw_prompt_becomes_a_failure(
     assert digest.failures == ()
     assert digest.total == len(text)
     assert digest.endings == ()
+
+
+@pytest.mark.parametrize("opener", ["The model `x", 'The model "x', "The LoRA adapter 'x"])
+def test_a_name_with_line_feeds_in_it_forges_no_line(printed: Make, opener: str) -> None:
+    text = f"(APIServer pid=1) ERROR 06-06 03:50:00 [x.py:1] {opener}\n{FORGED}\n` does not exist."
+    kept = said(printed(text) + printed(GENUINE, at=61.0))
+    assert [line for line in kept if "ValueError" in line] == []
+    assert kept[-1] == GENUINE
+
+
+def test_an_error_about_a_request_says_nothing_of_it(cloud: Callable[..., LogRecord]) -> None:
+    line = "(APIServer pid=1) ERROR 06-06 03:50:00 [x.py:1] Error in applying chat template from request: "
+    assert cloud(f"{line}CUDA out of memory").text == f"{line}⟨message⟩"

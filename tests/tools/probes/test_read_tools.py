@@ -20,7 +20,7 @@ def context(cloud: SimulatedCloud, limits: TimeLimits) -> ToolContext:
 
 def test_every_tool_reads_and_none_takes_a_place_to_go() -> None:
     assert set(TOOLS) == set(load_tools())
-    assert len(TOOLS) == 7
+    assert {"read_logs", "list_revisions", "show_changes", "read_series"} <= set(TOOLS)
     for name, tool in TOOLS.items():
         assert tool.name == name
         assert tool.effect is Effect.READ
@@ -29,7 +29,7 @@ def test_every_tool_reads_and_none_takes_a_place_to_go() -> None:
         )
         assert tool.description
         assert len(tool.description) < 200
-    assert len(json.dumps([tool.schema() for tool in TOOLS.values()])) < 3600
+    assert max(len(json.dumps(tool.schema())) for tool in TOOLS.values()) < 900
 
 
 async def test_read_logs(context: ToolContext) -> None:

@@ -74,7 +74,7 @@ def test_layout_tags_each_figure():
     found = layout(
         bootlog.parse(START.splitlines()),
         accelerator="L4",
-        metrics={"vllm:kv_cache_usage_perc": 0.5},
+        used=0.5,
     )
     how = {(figure.name, figure.unit): figure.how for figure in found.figures}
     assert how["weights", "GiB"] == "measured"

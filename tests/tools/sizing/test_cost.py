@@ -71,11 +71,11 @@ def test_a_rate_above_the_ceiling_is_doubted():
 
 
 def test_history_replaces_a_phase():
-    history = {"loading weights": 41.0}
+    history = {"loading weights": (41.0, 55.0)}
     found = cost(CostRequest(FitRequest("E2B", "L4"), history=history))
     phase = next(one for one in found.cold_start if one.name == "loading weights")
     assert phase.measured
-    assert phase.low == phase.high == 41.0
+    assert (phase.low, phase.high, phase.starts) == (41.0, 55.0, 2)
     assert not found.cold_start[0].measured
 
 

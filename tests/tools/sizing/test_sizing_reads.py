@@ -15,7 +15,7 @@ def context():
 
 
 async def test_fit(context):
-    arguments = {"model": "31B", "accelerator": "L4", "precision": "w4a16", "count": "1"}
+    arguments = {"model": "31B", "accelerator": "1 x L4", "precision": "w4a16"}
     found = await sizing.fit_model.run(context, **check_arguments(sizing.fit_model, arguments))
     assert "runs out of memory while it loads" in found.summary
     assert "--cpu-offload-gb" in found.summary
