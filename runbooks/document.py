@@ -38,7 +38,7 @@ class _Loader(_SafeLoader):  # type: ignore[misc]
         return mapping
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("true|false"), list("tf"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?:true|false)\Z"), list("tf"))
 
 
 def read_front_matter(text: str, path: str) -> Any:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runbooks.catalog import Catalog
 from runbooks.rule import Rule
 from runbooks.runbook import (
     PLATFORMS,
@@ -188,3 +189,9 @@ def test_the_digest_is_of_the_content_and_not_of_the_status() -> None:
     approved = parse_runbook(render_runbook(replace(runbook, status="approved")), "b.md")
     edited = parse_runbook(render_runbook(replace(runbook, title="Other")), "c.md")
     assert draft.digest == approved.digest != edited.digest
+
+
+def test_a_word_that_begins_like_a_boolean_is_a_word() -> None:
+    text = Catalog.load().runbooks["wna16-no-kernel"].text
+    with pytest.raises(RunbookError, match="decisive"):
+        parse_runbook(text.replace("decisive: true", "decisive: true0"), "x.md")

@@ -17,6 +17,7 @@ import orjson
 from tools.load.records import Outcome
 
 MAX_REMEMBERED = 4096  # events
+MAX_SHAPES = 16
 # What may differ between two events of the same meaning: the order is that of vLLM 0.32.
 PREFIX = re.compile(
     rb'data: \{"id":"[^"\\\n]*","object":"chat\.completion\.chunk","created":\d+,'
@@ -43,16 +44,17 @@ class ChatEvent(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """The bytes around the text of an event, behind the prefix, and whether it is content."""
+    """The bytes around the text of an event, behind the prefix, and what else it says."""
 
     head: bytes
     tail: bytes
     is_content: bool
+    finish: str
 
 
 NOTHING = ChatEvent()
 _remembered: dict[bytes, ChatEvent] = {}
-_shapes: dict[str, Shape] = {}
+_shapes: dict[tuple[str, str], Shape] = {}  # by field and finish reason
 
 
 def recall(rest: bytes) -> ChatEvent | None:
@@ -80,10 +82,11 @@ def remember(rest: bytes, event: ChatEvent) -> None:
     plain = not event.calls and event.outcome is Outcome.OK and b"\n" not in rest
     if not plain:
         return
-    if event.field and not event.finish and event.usage is None:
+    if event.field and event.usage is None:
         shape = shape_of(rest, event)
-        if shape is not None:
-            _shapes[event.field] = shape
+        key = (event.field, event.finish)
+        if shape is not None and (key in _shapes or len(_shapes) < MAX_SHAPES):
+            _shapes[key] = shape
     elif not event.content and not event.reasoning:
         if len(_remembered) >= MAX_REMEMBERED:
             _remembered.clear()
@@ -105,7 +108,8 @@ def shape_of(event: bytes, parsed: ChatEvent) -> Shape | None:
         return None
     if not same:
         return None
-    return Shape(event[: found.end()], event[end.end() :], parsed.field == "content")
+    head, tail = event[: found.end()], event[end.end() :]
+    return Shape(head, tail, parsed.field == "content", parsed.finish)
 
 
 def parse_event(event: bytes) -> ChatEvent:

@@ -20,6 +20,7 @@ from tools.load.httptools_response import INSTALLED, HttptoolsReader
 from tools.load.records import NS, Outcome
 from tools.load.stream import Exchange
 
+LARGE = 2048  # bytes of a read that holds many chunks: its time is that of all of them anyway
 READS = 8  # reads between two looks at what is ready; each takes about 10 µs
 Reader = ResponseReader | HttptoolsReader
 BACKOFF = (0.05, 0.1, 0.2, 0.5, 1.0)  # seconds before a slot whose requests fail tries again
@@ -72,6 +73,10 @@ class Inbox:
 
     def put(self, connection: Connection, now: int, data: bytes) -> None:
         """Keep bytes until the loop has nothing more that is ready."""
+        if len(data) > LARGE:
+            self.drain()
+            connection.read(data, now)
+            return
         if not self._waiting:
             self._loop.call_soon(self._read_some)
         self._waiting.append((connection, now, data))

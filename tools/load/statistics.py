@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Values = NDArray[np.float64]
+    Values = NDArray[np.floating[Any]]
 
 RESAMPLES = 1000
 MAX_SAMPLE = 5000  # values; a larger sample is thinned before it is resampled, at random

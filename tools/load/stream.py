@@ -105,17 +105,19 @@ class Exchange:
             head, tail = self._head, self._tail
             if head and data.startswith(head, place):
                 # Between the texts of a run of such chunks stands nothing but this.
-                texts = data[place + len(head) :].split(tail + b"\n\n" + head)
-                close = texts[-1].find(tail + b"\n\n")
+                end = tail + b"\n\n"
+                texts = data[place + len(head) :].split(end + head)
+                last = texts.pop()
+                close = last.find(end)
                 if close >= 0:
-                    texts[-1] = texts[-1][:close]
-                else:
-                    texts.pop()
+                    texts.append(last[:close])
                 if texts:
                     whole = b"".join(texts)
                     self._run(texts, whole, now)
-                    place += len(whole) + len(texts) * (len(head) + len(tail) + 2)
+                    place += len(whole) + len(texts) * (len(head) + len(end))
+                if close >= 0:
                     continue
+            # An event of another shape, or one that begins as the others do and ends otherwise.
             stop = data.index(b"\n\n", place)
             self._event(data[place:stop], now)
             place = stop + 2
@@ -156,10 +158,13 @@ class Exchange:
             return
         shape = find_shape(rest)
         if shape is not None:
-            self._head, self._tail = prefix + shape.head, shape.tail
-            self._is_content = shape.is_content
+            head, tail, is_content, finish = shape
+            if finish:
+                self.finish = finish
+            else:
+                self._head, self._tail, self._is_content = prefix + head, tail, is_content
             self.times.append(now)
-            self._mark(shape.is_content, now)
+            self._mark(is_content, now)
             return
         parsed = parse_event(event)
         remember(rest, parsed)
@@ -170,7 +175,7 @@ class Exchange:
             return
         shape = shape_of(event, parsed)
         if shape is not None:
-            self._head, self._tail, self._is_content = shape
+            self._head, self._tail, self._is_content, _ = shape
 
     def _mark(self, is_content: bool, now: int) -> None:
         if is_content:

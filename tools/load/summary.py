@@ -23,6 +23,7 @@ MAX_CLIENT_CPU = 0.70  # of a core: above it the client's own queueing shows in 
 MAX_LATE = 0.25  # seconds that the client's loop may be behind its timer
 MAX_CLOCK_JUMP = 1.0  # seconds
 _MS = 1_000_000  # nanoseconds
+_BLOCK = 2**20  # chunks that are looked at together
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +130,8 @@ class Columns:
     prompt: NDArray[np.int64]
     completion: NDArray[np.int64]
     outcome: NDArray[np.int64]
-    chunks: NDArray[np.int64]  # arrivals, of all requests in a row
-    owner: NDArray[np.int64]  # which request each arrival belongs to
+    offsets: NDArray[np.uint32]  # microseconds from sent to each chunk, of all requests in a row
+    owner: NDArray[np.int32]  # which request each chunk belongs to
 
     @property
     def ok(self) -> NDArray[np.bool_]:
@@ -154,6 +155,31 @@ class Columns:
         """Return milliseconds from being sent to the end."""
         return _since(self.done, self.sent)
 
+    def gaps(self, chosen: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return milliseconds between the chunks of the chosen requests."""
+        import numpy as np
+
+        if len(self.owner) < 2:
+            return np.zeros(0, np.float32)
+        same = (self.owner[1:] == self.owner[:-1]) & chosen[self.owner[1:]]
+        # Offsets rise within a request, so the difference of unsigned numbers is right there.
+        found: NDArray[np.float32] = np.diff(self.offsets)[same] / np.float32(1000)
+        return found
+
+    def chunks_between(self, start: int, end: int) -> NDArray[np.int64]:
+        """Return how many chunks of each request arrived between two times."""
+        import numpy as np
+
+        found = np.zeros(len(self.sent), np.int64)
+        for first in range(0, len(self.owner), _BLOCK):  # a million requests have many chunks
+            owner = self.owner[first : first + _BLOCK]
+            times = self.sent[owner] + self.offsets[first : first + _BLOCK].astype(np.int64) * (
+                MICROSECOND
+            )
+            inside = owner[(times >= start) & (times <= end)]
+            found += np.bincount(inside, minlength=len(found))
+        return found
+
 
 def columns(records: Records) -> Columns:
     """Return the records as arrays."""
@@ -167,7 +193,7 @@ def columns(records: Records) -> Columns:
     both = (reasoning > 0) & (content > 0)
     first = np.where(both, np.minimum(reasoning, content), first)
     counts = of("chunk_count")
-    owner = np.repeat(np.arange(len(counts)), counts)
+    owner = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
     return Columns(
         scheduled=of("scheduled"),
         sent=of("sent"),
@@ -179,7 +205,7 @@ def columns(records: Records) -> Columns:
         prompt=of("prompt_tokens"),
         completion=of("completion_tokens"),
         outcome=of("outcome"),
-        chunks=of("sent")[owner] + of("chunks") * MICROSECOND,
+        offsets=np.asarray(records.chunks),
         owner=owner,
     )
 
@@ -198,9 +224,6 @@ def summarise(run: CellRun, slo: Slo | None = None) -> CellSummary:
     codes, numbers = np.unique(data.outcome[counted & ~data.ok], return_counts=True)
     ttft, tpot, e2e = data.ttft(), data.tpot(), data.e2e()
     scheduled = _since(data.first, data.scheduled)
-    gap_owner = data.owner[1:]
-    same = (gap_owner == data.owner[:-1]) & ok[gap_owner] if len(data.owner) else np.zeros(0, bool)
-    gaps = (np.diff(data.chunks)[same] / _MS) if len(data.chunks) else np.zeros(0)
     chunk_counts = np.bincount(data.owner, minlength=len(ok)) if len(ok) else np.zeros(0, int)
     out_tokens, in_tokens, finished = _throughput(data, run, chunk_counts)
     good = _good(slo, ok, scheduled, tpot, _since(data.done, data.scheduled)) if slo else None
@@ -222,7 +245,7 @@ def summarise(run: CellRun, slo: Slo | None = None) -> CellSummary:
         ttft_scheduled=_of(scheduled, ok),
         ttft_reasoning=_of(_since(data.reasoning, data.sent), ok),
         ttft_content=_of(_since(data.content, data.sent), ok),
-        chunk_gap=describe(gaps),
+        chunk_gap=describe(data.gaps(ok)),
         tpot=_of(tpot, ok),
         e2e=_of(e2e, ok),
         tokens_per_chunk=float(data.completion[ok].sum() / chunks) if chunks else None,
@@ -259,10 +282,9 @@ def _throughput(
     """
     import numpy as np
 
-    inside = (data.chunks >= run.start) & (data.chunks <= run.end)
     if not len(data.ok):
         return 0.0, 0.0, 0.0
-    within = np.bincount(data.owner[inside], minlength=len(data.ok))
+    within = data.chunks_between(run.start, run.end)
     share = np.where(chunk_counts > 0, within / np.maximum(chunk_counts, 1), 0.0)
     ok = data.ok
     begun = ok & (data.first >= run.start) & (data.first <= run.end)

@@ -108,6 +108,7 @@ async def _cell(
     listener = asyncio.create_task(listen())
     gc.collect()
     gc.freeze()  # what stands now stays: collections in the window look at new objects only
+    gc.set_threshold(50_000)  # a request leaves no cycles, so there is hardly anything to find
     run = await run_cell(target, bodies, plan, part=part, stop=stop, progress=progress)
     if not gone:
         write_frame(

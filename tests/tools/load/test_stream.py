@@ -13,12 +13,13 @@ from tools.load.records import Outcome
 from tools.load.stream import Exchange
 
 TRANSCRIPT = Path(__file__).parents[4] / "shared/data/vllm-0.32/http-transcript.json"
+ABOUT = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
 
 
 def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> str:
     choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
     return json.dumps(
-        {"id": "c", "object": "chat.completion.chunk", "choices": [choice], **more},
+        {**ABOUT, "choices": [choice], **more},
         separators=(",", ":"),
         ensure_ascii=False,
     )
@@ -26,7 +27,7 @@ def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> str:
 
 def usage(prompt: int, completion: int) -> str:
     told = {"prompt_tokens": prompt, "completion_tokens": completion}
-    return json.dumps({"id": "c", "choices": [], "usage": told})
+    return json.dumps({**ABOUT, "choices": [], "usage": told}, separators=(",", ":"))
 
 
 def stream(payloads: list[str], end: str = "\n\n") -> bytes:
@@ -181,3 +182,36 @@ def test_a_broken_event_is_never_taken_for_a_known_one(texts: str) -> None:
     first = stream([chunk({"content": "a"})])
     broken = first.replace(b'"content":"a"', b'"content":"%b"' % texts.encode())
     assert read(first + broken + stream(whole(["z"])[1:])).outcome is Outcome.GARBAGE
+
+
+def test_streams_of_one_server_differ_in_their_ids() -> None:
+    raw = stream(whole(["a", 'b"', "c"]))
+    for name in (b"c1", b"c2", b'c\\"3', b""):
+        exchange = read(raw.replace(b'"id":"c"', b'"id":"%b"' % name))
+        assert exchange.outcome is Outcome.OK
+        assert (len(exchange.times), exchange.finish) == (3, "stop")
+
+
+def test_what_stands_before_the_choices_is_never_overlooked() -> None:
+    read(stream(whole(["a", "b"])))  # now the shapes are known
+    plain = chunk({}, "stop")
+    for more in (
+        '"error":{"message":"died"},',
+        '"usage":{"prompt_tokens":7,"completion_tokens":8},',
+    ):
+        told = plain.replace('"choices"', f'{more}"choices"', 1)
+        exchange = read(stream([*whole(["a"])[:2], told, "[DONE]"]))
+        if "error" in more:
+            assert exchange.outcome is Outcome.ERROR_IN_STREAM
+        else:
+            assert exchange.outcome is Outcome.OK
+            assert (exchange.prompt_tokens, exchange.completion_tokens) == (7, 8)
+
+
+def test_fields_of_another_order_are_read_too() -> None:
+    payloads = [
+        json.dumps(dict(reversed(json.loads(one).items()))) if one[0] == "{" else one
+        for one in whole(["a", "b", "c"])
+    ]
+    exchange = read(stream(payloads))
+    assert (exchange.outcome, len(exchange.times)) == (Outcome.OK, 3)
