@@ -21,7 +21,8 @@ EXIT_CODES = {"healthy": 0, "confirmed": 1, "likely": 1, "insufficient": 3}
 def diagnose(args: argparse.Namespace) -> int:
     """Run ``gemma-sre diagnose``; return 0 healthy, 1 a cause, 3 insufficient, 2 not possible."""
     request_of(args)  # what makes no sense is said before two seconds of imports
-    preload(bool(args.demo))
+    # By rules alone, and from files, the model is rarely asked: then its client loads when it is.
+    preload(bool(args.demo), brain=not (args.rules_only or args.logs))
     report, code = asyncio.run(run_diagnosis(args))
     render_to_stdout(report, style_of(args))
     return code

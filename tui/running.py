@@ -55,16 +55,18 @@ class Conversation(Protocol):
         ...
 
 
-def preload(demo: bool = False) -> None:
-    """Import what a diagnosis needs, about two seconds of CPU.
+def preload(demo: bool = False, *, brain: bool = True) -> None:
+    """Import what a diagnosis needs, about two seconds of CPU; a third of it is the model's client.
 
     The screen does it in a thread. Without a screen it comes before the event loop, because a
     loop hears of Ctrl-C only between imports, and would begin what it is then told to stop.
     """
     from importlib import import_module
 
-    names = ("agent.session", "agent.graph", "agent.model")
-    for name in (*names, "agent.demo", "tools.simulator.cloud") if demo else names:
+    names = ["agent.session", "agent.graph"]
+    names += ["agent.model"] if brain else []
+    names += ["agent.demo", "tools.simulator.cloud"] if demo else []
+    for name in names:
         import_module(name)
 
 
